@@ -1,0 +1,141 @@
+package transport
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/trunkline-go/trunkline/certs"
+)
+
+// ALPN is the protocol that both sides must negotiate (RFC 7301).
+const ALPN = "trunkline/1"
+
+// A StreamType is the first varint of every stream. Range: 0 to 2^62-1.
+type StreamType uint64
+
+// The stream types. Types of the form 0x1f*N+0x21 are reserved: whoever receives
+// one ignores it, so that peers get used to meeting types that they do not know.
+const (
+	StreamControl StreamType = 0x00 // the first stream of a connection, exactly one
+	StreamRPC     StreamType = 0x01 // one call
+	StreamChat    StreamType = 0x02 // chat; a newer one replaces the older
+)
+
+func (t StreamType) reserved() bool { return t >= 0x21 && (t-0x21)%0x1f == 0 }
+
+// A Handler serves one stream that the peer opened, in a goroutine of its own. When
+// it returns, the halves of the stream that have not come to their end are reset.
+//
+// ctx ends when the peer resets the stream or the session ends; context.Cause is then a
+// [*StreamError] or an [*Error]. [SessionFrom] and [PeerFrom] find the session and the peer in it.
+type Handler func(ctx context.Context, s *Stream)
+
+// Config configures either side. Credentials are required; every other field's
+// zero value works. In durations zero means the default.
+type Config struct {
+	// Credentials are this side's certificate and the authority that it pins.
+	Credentials *certs.Credentials
+
+	// Handlers serve the streams that the peer opens, by type. A type without a
+	// handler is reset as unknown.
+	Handlers map[StreamType]Handler
+
+	// Authorize, on a server, decides whether a peer whose certificate is in order
+	// may open a session. It runs before WELCOME, when the session is already
+	// registered. An [*Error] closes with its code and reason; any other error as
+	// Unauthorized, and its text stays here. Default: everyone may.
+	Authorize func(ctx context.Context, p Peer) error
+
+	// MayRelease is asked when the peer wants an orderly release. An error refuses it,
+	// and its text is sent to the peer as the reason. Default: it may.
+	MayRelease func(s *Session) error
+
+	// Logger gets what is of use to who runs this side. Default: discarded.
+	Logger *slog.Logger
+
+	// Name is what this side calls its software, for the peer's logs: "name/version".
+	Name string
+
+	// PacketConn is the socket to use; it is closed at the end. Default: a UDP socket of its own.
+	PacketConn net.PacketConn
+
+	// Addr is what [Listen] listens on if PacketConn is nil: "host:port". Default: ":4433".
+	Addr string
+
+	// Hold is how long a server keeps a session whose connection was lost. Default
+	// 30 s; negative: not at all.
+	Hold time.Duration
+
+	// IdleTimeout is after how much silence a connection counts as lost. Default 15 s.
+	IdleTimeout time.Duration
+
+	// PingAfter is after how much silence a client sends PING. Default 5 s; negative: never.
+	PingAfter time.Duration
+
+	// HelloTimeout is how long HELLO, and the type of a new stream, may take. Default 5 s.
+	HelloTimeout time.Duration
+
+	// ReleaseTimeout is how long each step of a release may take. Default 10 s.
+	ReleaseTimeout time.Duration
+
+	// MaxStreams is how many streams the peer may have open at once. Default 1024.
+	MaxStreams int
+
+	// MaxSessions is how many sessions a server keeps, detached ones included. When it
+	// is reached, the session that has been detached for longest is dropped for a newcomer; if
+	// none is detached the newcomer is refused with ExcessiveLoad. Default 10,000.
+	MaxSessions int
+}
+
+// withDefaults returns a copy with every default filled in.
+func (c *Config) withDefaults() *Config {
+	out := *c
+	if out.Logger == nil {
+		out.Logger = slog.New(slog.DiscardHandler)
+	}
+	if out.Addr == "" {
+		out.Addr = ":4433"
+	}
+	setDefault(&out.Hold, 30*time.Second)
+	setDefault(&out.IdleTimeout, 15*time.Second)
+	setDefault(&out.PingAfter, 5*time.Second)
+	setDefault(&out.HelloTimeout, 5*time.Second)
+	setDefault(&out.ReleaseTimeout, 10*time.Second)
+	setDefault(&out.MaxStreams, 1024)
+	setDefault(&out.MaxSessions, 10_000)
+	return &out
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Receive windows. A stream that nobody reads holds at most its first window, so
+// that 32 of them fit into a connection's first window without stalling others (R3).
+const (
+	streamWindow  = 256 << 10
+	connWindow    = 8 << 20
+	connWindowMax = 16 << 20
+)
+
+// quicConfig returns what both sides ask of QUIC. Keepalive is off: PING on the control stream
+// does its work (see liveness.go). Unidirectional streams are not used.
+func (c *Config) quicConfig() *quic.Config {
+	return &quic.Config{
+		HandshakeIdleTimeout:           c.HelloTimeout,
+		MaxIdleTimeout:                 c.IdleTimeout,
+		InitialStreamReceiveWindow:     streamWindow,
+		InitialConnectionReceiveWindow: connWindow,
+		MaxConnectionReceiveWindow:     connWindowMax,
+		MaxIncomingStreams:             int64(c.MaxStreams),
+		MaxIncomingUniStreams:          -1,
+		RequireStreamCreditRelease:     true,
+	}
+}

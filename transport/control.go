@@ -1,0 +1,155 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/trunkline-go/trunkline/transport/internal/controlpb"
+)
+
+// Frames of the control stream. All are odd: a peer must understand them. The bodies
+// are the protobuf messages of internal/controlpb/control.proto.
+const (
+	frameHello       FrameType = 0x01 // client → server, first
+	frameWelcome     FrameType = 0x03 // server → client, first
+	frameGoAway      FrameType = 0x05
+	frameFinish      FrameType = 0x07
+	frameNotFinished FrameType = 0x09
+	frameDisconnect  FrameType = 0x0b // then FIN
+	framePing        FrameType = 0x0d
+	framePong        FrameType = 0x0f
+)
+
+// maxControlFrame bounds the body of a control frame, in bytes.
+const maxControlFrame = 16 << 10
+
+// controlWriteTimeout is how long a frame on the control stream may wait for a peer that
+// does not read.
+const controlWriteTimeout = 5 * time.Second
+
+func controlLimit(t FrameType) (uint64, bool) {
+	return maxControlFrame, t%2 == 1 && t <= framePong
+}
+
+// appendMessage appends a control frame with message m.
+func appendMessage(dst []byte, t FrameType, m proto.Message) []byte {
+	n := proto.Size(m)
+	dst = AppendFrameHeader(dst, t, n)
+	dst, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(dst, m)
+	if err != nil { // only for strings that are not UTF-8, and we send none
+		panic(fmt.Sprintf("transport: marshal frame %#x: %v", uint64(t), err))
+	}
+	return dst
+}
+
+// send writes frames on the control stream, in one write.
+func (l *link) send(frames []byte) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	_ = l.control.SetWriteDeadline(time.Now().Add(controlWriteTimeout))
+	if _, err := l.control.Write(frames); err != nil {
+		l.close(ExcessiveLoad, "control stream is not read")
+		return err
+	}
+	return nil
+}
+
+// readControl serves the control stream until the connection ends.
+func (l *link) readControl() {
+	for {
+		t, body, err := l.messages.ReadFrame(controlLimit)
+		if err == nil {
+			err = l.handleControl(t, body)
+		}
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, io.EOF) && l.isDisconnected() {
+			return // the peer's FIN after DISCONNECT
+		}
+		l.closeFor(err)
+		return
+	}
+}
+
+func (l *link) isDisconnected() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.disconnected
+}
+
+// closeFor closes the connection after a fault on the control stream.
+func (l *link) closeFor(err error) {
+	if l.isClosed() {
+		return
+	}
+	code, reason := Protocol, err.Error()
+	if e, ok := errors.AsType[*FrameTooLargeError](err); ok {
+		code, reason = FrameTooLarge, e.Error()
+	} else if errors.Is(err, io.EOF) || isReset(err) {
+		code, reason = ClosedCriticalStream, "control stream ended before the session"
+	}
+	l.close(code, reason)
+}
+
+func isReset(err error) bool {
+	_, ok := errors.AsType[*quic.StreamError](err)
+	return ok
+}
+
+// unmarshal decodes a control message.
+func unmarshal(t FrameType, body []byte, m proto.Message) error {
+	if err := proto.Unmarshal(body, m); err != nil {
+		return fmt.Errorf("malformed control frame %#x", uint64(t))
+	}
+	return nil
+}
+
+// handleControl acts on one frame. An error ends the connection.
+func (l *link) handleControl(t FrameType, body []byte) error {
+	switch t {
+	case frameGoAway:
+		var m controlpb.GoAway
+		if err := unmarshal(t, body, &m); err != nil {
+			return err
+		}
+		l.handleGoAway(&m)
+	case frameFinish:
+		var m controlpb.Finish
+		if err := unmarshal(t, body, &m); err != nil {
+			return err
+		}
+		return l.handleFinish(m.GetMode())
+	case frameNotFinished:
+		var m controlpb.NotFinished
+		if err := unmarshal(t, body, &m); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		l.answerLocked(&NotFinishedError{Reason: printable(m.GetReason())})
+		l.mu.Unlock()
+	case frameDisconnect:
+		return l.handleDisconnect()
+	case framePing:
+		return l.send(appendMessage(nil, framePong, &controlpb.Pong{}))
+	case framePong:
+		// Its packet was the sign of life.
+	default:
+		return fmt.Errorf("control frame %#x is out of place", uint64(t))
+	}
+	return nil
+}
+
+// millis converts a duration from the wire; absurd ones are cut to most.
+func millis(ms uint64, most time.Duration) time.Duration {
+	if ms > math.MaxInt64/uint64(time.Millisecond) {
+		return most
+	}
+	return min(time.Duration(ms)*time.Millisecond, most)
+}

@@ -1,0 +1,174 @@
+package transport
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/transport/internal/controlpb"
+)
+
+// Dial opens a session with the server at addr ("host:port"). It returns after the server has
+// accepted it (S1), and gives up when ctx ends or the server is silent for too long.
+//
+// The error is an [*Error]: of class refused when either side does not accept the other's
+// certificate or the server does not want the session, protocol when it is no Trunkline server, lost when
+// nobody answers. What else can go wrong before (a name that does not resolve) is an [*Error] with
+// the code Lost, too; only the end of ctx is returned as its cause.
+func Dial(ctx context.Context, addr string, cfg *Config) (*Session, error) {
+	cfg = cfg.withDefaults()
+	s, err := newClientSession(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.connect(ctx, addr); err != nil {
+		s.mu.Lock()
+		s.endLocked(fromQUIC(err))
+		s.mu.Unlock()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+func newClientSession(cfg *Config) (*Session, error) {
+	var id SessionID
+	var key [16]byte
+	for _, b := range [][]byte{id[:], key[:]} {
+		if _, err := rand.Read(b); err != nil {
+			return nil, fmt.Errorf("session id: %w", err)
+		}
+	}
+	s := newSession(cfg, id, key)
+	s.client = true
+	return s, nil
+}
+
+// connect makes one connection for the session.
+func (s *Session) connect(ctx context.Context, addr string) error {
+	udpAddr, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return &Error{Code: Lost, Reason: "no such address: " + addr, Err: err}
+	}
+	pc := s.cfg.PacketConn
+	if pc == nil {
+		if pc, err = net.ListenUDP("udp", nil); err != nil {
+			return &Error{Code: Lost, Reason: "no socket", Err: err}
+		}
+	}
+	tr := &quic.Transport{Conn: pc}
+	closeTransport := func() {
+		_ = tr.Close() // nothing is left on it
+		_ = pc.Close()
+	}
+	conn, err := tr.Dial(ctx, udpAddr, clientTLS(s.cfg), s.cfg.quicConfig())
+	if err != nil {
+		closeTransport()
+		return fromQUIC(err)
+	}
+	l := newLink(s.cfg, conn, true)
+	l.sess = s
+	if err := s.hello(ctx, l); err != nil {
+		code := Aborted
+		if e, ok := errors.AsType[*Error](err); ok {
+			code = e.Code
+		}
+		l.watch(closeTransport)
+		l.close(code, "")
+		<-l.done
+		return err
+	}
+	if err := s.goLive(l); err != nil {
+		l.watch(closeTransport)
+		l.close(err.Code, err.Reason)
+		return err
+	}
+	l.run()
+	l.watch(closeTransport)
+	return nil
+}
+
+// hello says HELLO on a new connection and waits for WELCOME.
+func (s *Session) hello(ctx context.Context, l *link) error {
+	_, err := checkTLS(l.conn.ConnectionState().TLS, func(cs tls.ConnectionState) (certs.ID, error) {
+		return s.cfg.Credentials.VerifyServer(cs.PeerCertificates)
+	})
+	if err != nil {
+		return err
+	}
+	if l.control, err = l.conn.OpenStreamSync(ctx); err != nil {
+		return fromQUIC(err)
+	}
+	l.control.SetPriority(int8(UrgencyControl), false)
+	s.mu.Lock()
+	s.attempt++
+	l.attempt = s.attempt
+	s.mu.Unlock()
+	frames := appendMessage([]byte{byte(StreamControl)}, frameHello, &controlpb.Hello{
+		Client:    s.cfg.Name,
+		SessionId: s.id[:],
+		ResumeKey: s.key[:],
+		Attempt:   l.attempt,
+	})
+	_ = l.control.SetReadDeadline(time.Now().Add(s.cfg.IdleTimeout))
+	defer func() { _ = l.control.SetDeadline(time.Time{}) }()
+	stop := context.AfterFunc(ctx, func() { _ = l.control.SetDeadline(time.Now()) })
+	defer stop()
+	if _, err := l.control.Write(frames); err != nil {
+		return fromQUIC(err)
+	}
+	l.messages = NewFrameReader(l.control)
+	t, body, err := l.messages.ReadFrame(controlLimit)
+	if err != nil {
+		return helloError(err)
+	}
+	var welcome controlpb.Welcome
+	if t != frameWelcome {
+		return &Error{Code: Protocol, Reason: fmt.Sprintf("control frame %#x instead of WELCOME", uint64(t))}
+	}
+	if err := unmarshal(t, body, &welcome); err != nil {
+		return &Error{Code: Protocol, Reason: err.Error()}
+	}
+	identity, err := certs.ParseID(welcome.GetIdentity())
+	if err != nil {
+		return &Error{Code: Protocol, Reason: "WELCOME without an identity", Err: err}
+	}
+	leaf := l.conn.ConnectionState().TLS.PeerCertificates[0]
+	server, err := certs.IDFromCertificate(leaf)
+	if err != nil {
+		return &Error{Code: Unauthorized, Reason: "certificate not accepted", Err: err}
+	}
+	s.mu.Lock()
+	s.identity = identity
+	s.peer = Peer{ID: server, Fingerprint: certs.FingerprintOf(leaf), Addr: l.conn.RemoteAddr(), Software: printable(welcome.GetServer())}
+	s.mu.Unlock()
+	return nil
+}
+
+// helloError says why the first frame did not come: a fault of the peer's, or the end
+// of the connection.
+func helloError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &Error{Code: HelloTimeout, Reason: "no answer on the control stream"}
+	}
+	if isReset(err) {
+		return &Error{Code: ClosedCriticalStream, Reason: "control stream ended before the session"}
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return fromQUIC(err)
+	}
+	if e, ok := errors.AsType[*FrameTooLargeError](err); ok {
+		return &Error{Code: FrameTooLarge, Reason: e.Error()}
+	}
+	return &Error{Code: Protocol, Reason: err.Error()}
+}

@@ -1,0 +1,41 @@
+// Package transport is Trunkline's session layer over QUIC: it authenticates
+// both sides, keeps one [Session] between them, carries typed streams, and ends
+// either in an orderly release or in an abort, so that each side can tell which.
+//
+// # Establish
+//
+// [Listen] and [Dial] set up one QUIC connection with mutual TLS 1.3. The first
+// stream is the control stream; on it the client says HELLO with the id and the
+// secret resume key of its session, and the server answers WELCOME or closes
+// with a [CloseCode] that says why not. Dial returns after WELCOME, never before:
+// in TLS 1.3 a client's handshake ends before the server has looked at its
+// certificate.
+//
+// # Streams
+//
+// Every stream begins with a [StreamType], and carries frames (see
+// [FrameReader] and [AppendFrame]). Either side may open streams with
+// [Session.OpenStream]; those of the peer go to the [Handler] that
+// [Config.Handlers] names for their type.
+//
+// # End
+//
+// There are three verbs. [Session.Release] ends in order: everything that either
+// side sent before it arrives. [Session.Abort] ends at once. [Session.Wait] waits
+// for the end, and says how it came about. A server drains all its sessions with
+// [Server.Shutdown].
+//
+// How a session ended is an [*Error] with a [CloseCode]; the code's [Class] says
+// what a client does next. A session whose connection was lost is detached on
+// the server for [Config.Hold], and its client may resume it.
+//
+//	state     event                                        next
+//	live      released; refused; protocol error            ended
+//	live      drained, aborted or lost, on the server      detached
+//	live      drained, aborted or lost, on the client      ended
+//	detached  HELLO with its id, key and a higher attempt  live
+//	detached  Hold has passed                              ended
+//
+// The wire is described in PROTOCOL.md. The names follow RFC 9000 (streams,
+// codes) and ITU-T X.225 (release, abort).
+package transport

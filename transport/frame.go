@@ -1,0 +1,262 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/quic-go/quic-go/quicvarint"
+)
+
+// A FrameType says what a frame's body is. Each stream type numbers its own
+// frames. A receiver skips a type that it does not know when the number is even,
+// and fails the stream when it is odd; so an odd type is one that must be
+// understood. Range: 0 to 2^62-1.
+type FrameType uint64
+
+// Ignorable says whether a receiver that does not know the type may skip the frame.
+func (t FrameType) Ignorable() bool { return t%2 == 0 }
+
+// MaxFrameHeader is the longest header of a frame in bytes: two varints of eight
+// bytes each (RFC 9000, section 16).
+const MaxFrameHeader = 16
+
+// AppendFrame appends a whole frame to dst: type, length of body, body.
+func AppendFrame(dst []byte, t FrameType, body []byte) []byte {
+	dst = AppendFrameHeader(dst, t, len(body))
+	return append(dst, body...)
+}
+
+// AppendFrameHeader appends the header of a frame whose body of n bytes the
+// caller appends next, or writes apart.
+func AppendFrameHeader(dst []byte, t FrameType, n int) []byte {
+	dst = quicvarint.Append(dst, uint64(t))
+	return quicvarint.Append(dst, uint64(n))
+}
+
+// FrameTooLargeError reports a frame whose declared length is over the limit for
+// its type. Nothing of the body has been read.
+type FrameTooLargeError struct {
+	Type   FrameType
+	Length uint64 // as declared, in bytes
+	Limit  uint64 // in bytes
+}
+
+func (e *FrameTooLargeError) Error() string {
+	return fmt.Sprintf("frame of type %#x declares %d bytes, limit is %d", uint64(e.Type), e.Length, e.Limit)
+}
+
+// UnknownFrameError reports a frame of an unknown type that must be understood
+// (an odd one).
+type UnknownFrameError struct{ Type FrameType }
+
+func (e *UnknownFrameError) Error() string {
+	return fmt.Sprintf("unknown frame type %#x", uint64(e.Type))
+}
+
+// A FrameLimit gives the longest body, in bytes, that a frame of type t may have,
+// and whether the type is known at all.
+type FrameLimit func(t FrameType) (limit uint64, known bool)
+
+const (
+	// readBuffer is what one Read can take at once. It holds a whole small call,
+	// and one packet's worth of anything else (a packet is at most 1452 bytes).
+	readBuffer = 2048
+	// bodyChunk bounds what is allocated for a declared length before the bytes
+	// are there, so that a peer pays for memory with traffic.
+	bodyChunk = 64 << 10
+)
+
+var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+
+// A FrameReader reads frames from a stream of bytes. It checks every length as
+// declared, before it reads or allocates. It is not safe for concurrent use.
+type FrameReader struct {
+	r        io.Reader
+	buf      *[readBuffer]byte // nil while nothing is buffered
+	off, end int               // unread: buf[off:end]
+	err      error             // from r, to be returned once the buffer is empty
+}
+
+// NewFrameReader returns a reader of the frames in r.
+func NewFrameReader(r io.Reader) *FrameReader { return &FrameReader{r: r} }
+
+// ReadFrame returns the next frame of a known type. Its body may share memory
+// with the reader and is valid until the next call.
+//
+// The error is io.EOF when the stream ends between two frames, and wraps
+// io.ErrUnexpectedEOF when it ends inside one; a [*FrameTooLargeError] or an
+// [*UnknownFrameError] when the peer broke the rules; or what the underlying
+// reader said.
+func (f *FrameReader) ReadFrame(limit FrameLimit) (FrameType, []byte, error) {
+	for {
+		t, err := f.readVarint(true)
+		if err != nil {
+			return 0, nil, err
+		}
+		n, err := f.readVarint(false)
+		if err != nil {
+			return 0, nil, err
+		}
+		most, known := limit(FrameType(t))
+		if !known {
+			if !FrameType(t).Ignorable() {
+				return 0, nil, &UnknownFrameError{Type: FrameType(t)}
+			}
+			if err := f.discard(n); err != nil {
+				return 0, nil, err
+			}
+			continue
+		}
+		if n > most {
+			return 0, nil, &FrameTooLargeError{Type: FrameType(t), Length: n, Limit: most}
+		}
+		body, err := f.readBody(int(n))
+		return FrameType(t), body, err
+	}
+}
+
+// Read reads what is buffered first, then from the underlying reader.
+func (f *FrameReader) Read(p []byte) (int, error) {
+	if f.off < f.end {
+		n := copy(p, f.buf[f.off:f.end])
+		f.off += n
+		f.recycle()
+		return n, nil
+	}
+	if f.err != nil {
+		return 0, f.err
+	}
+	n, err := f.r.Read(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		f.err = err
+	}
+	return n, err
+}
+
+// readBody returns the n bytes that follow. Short ones alias the buffer.
+func (f *FrameReader) readBody(n int) ([]byte, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	if n <= readBuffer {
+		if err := f.fill(n); err != nil {
+			return nil, truncated(err)
+		}
+		b := f.buf[f.off : f.off+n : f.off+n]
+		f.off += n
+		return b, nil
+	}
+	body := make([]byte, 0, min(n, bodyChunk))
+	for len(body) < n {
+		if len(body) == cap(body) {
+			grown := make([]byte, len(body), min(n, 2*cap(body)))
+			copy(grown, body)
+			body = grown
+		}
+		m, err := f.Read(body[len(body):cap(body)])
+		body = body[:len(body)+m]
+		if err != nil && len(body) < n {
+			return nil, truncated(err)
+		}
+	}
+	return body, nil
+}
+
+// discard skips n bytes without keeping them.
+func (f *FrameReader) discard(n uint64) error {
+	for n > 0 {
+		if err := f.fill(1); err != nil {
+			return truncated(err)
+		}
+		m := min(n, uint64(f.end-f.off))
+		f.off += int(m)
+		n -= m
+	}
+	return nil
+}
+
+// readVarint reads one varint. With first, an end of the stream before its first
+// byte is io.EOF; every other end is truncation.
+func (f *FrameReader) readVarint(first bool) (uint64, error) {
+	if err := f.fill(1); err != nil {
+		if first {
+			return 0, err
+		}
+		return 0, truncated(err)
+	}
+	if n := 1 << (f.buf[f.off] >> 6); n > 1 {
+		if err := f.fill(n); err != nil {
+			return 0, truncated(err)
+		}
+	}
+	v, n, err := quicvarint.Parse(f.buf[f.off:f.end])
+	if err != nil {
+		return 0, err
+	}
+	f.off += n
+	return v, nil
+}
+
+// fill waits until at least n unread bytes are buffered; n is at most readBuffer.
+func (f *FrameReader) fill(n int) error {
+	if f.end-f.off >= n {
+		return nil
+	}
+	f.recycle()
+	if f.buf == nil {
+		f.buf = readBuffers.Get().(*[readBuffer]byte)
+	}
+	if f.off+n > readBuffer {
+		f.end = copy(f.buf[:], f.buf[f.off:f.end])
+		f.off = 0
+	}
+	for f.end-f.off < n {
+		if f.err != nil {
+			return f.err
+		}
+		m, err := f.r.Read(f.buf[f.end:])
+		f.end += m
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				if f.end-f.off >= n {
+					return nil
+				}
+				return err // the deadline may be moved, and reading go on
+			}
+			f.err = err
+		}
+	}
+	return nil
+}
+
+// recycle starts again at the front of an empty buffer.
+func (f *FrameReader) recycle() {
+	if f.off == f.end {
+		f.off, f.end = 0, 0
+	}
+}
+
+// free gives the buffer back. What was buffered is lost, and bodies that
+// ReadFrame returned become invalid.
+func (f *FrameReader) free() {
+	if f.buf != nil {
+		readBuffers.Put(f.buf)
+		f.buf = nil
+	}
+	f.off, f.end = 0, 0
+	if f.err == nil {
+		f.err = io.ErrClosedPipe
+	}
+}
+
+// truncated turns the end of a stream inside a frame into io.ErrUnexpectedEOF.
+func truncated(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("stream truncated inside a frame: %w", io.ErrUnexpectedEOF)
+	}
+	return err
+}
+

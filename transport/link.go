@@ -1,0 +1,313 @@
+package transport
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/quicvarint"
+)
+
+// maxUnknownStreams is how many streams of unknown type a peer may open on one connection
+// before that counts as abuse.
+const maxUnknownStreams = 64
+
+// noLimit is the stream id of a GOAWAY that turns nothing away yet.
+const noLimit = quicvarint.Max
+
+// A link is one connection in the service of a session.
+type link struct {
+	sess    *Session
+	cfg     *Config
+	conn    *quic.Conn
+	client  bool
+	attempt uint64 // of the HELLO that it began with
+	log     *slog.Logger
+
+	control  *quic.Stream
+	messages *FrameReader // of the control stream
+	writing  sync.Mutex   // one write on the control stream at a time
+
+	wg       sync.WaitGroup // the accept loop, the control loop, every handler
+	draining chan struct{}  // closed when a release or drain is under way
+	left     chan struct{}  // closed with the peer's DISCONNECT
+	closed   chan struct{}  // closed when outcome is set
+	done     chan struct{}  // closed when every goroutine has ended, too
+	outcome  *Error         // how the connection ended
+	credit   credit
+
+	mu             sync.Mutex // guards what follows
+	opened         map[quic.StreamID]*Stream
+	opening        int           // streams that wait for the peer's permission
+	serving        int           // accepted streams whose handler has not returned
+	unknown        int           // streams of unknown type so far
+	lastAccepted   quic.StreamID // highest of the peer's streams that has been accepted
+	limit          quic.StreamID // no higher one is: what the last GOAWAY said
+	finishing      mode          // the release under way, if any
+	initiator      bool          // of that release
+	answered       chan struct{} // closed with the peer's answer to our FINISH; nil unless awaited
+	refusal        *NotFinishedError
+	goingAway      bool // we drain: our GOAWAY has been sent
+	disconnected   bool          // DISCONNECT has been sent or received: the outcome is fixed
+	goneAway       bool          // the peer drains: its's GOAWAY has arrived
+	reconnectAfter time.Duration // from it
+	goAwayUntil    time.Time     // when the time left in it has passed
+	quiet          chan struct{} // closed when no stream is left; nil unless somebody waits
+	pinger         pinger
+}
+
+func newLink(cfg *Config, conn *quic.Conn, client bool) *link {
+	l := &link{
+		cfg:          cfg,
+		conn:         conn,
+		client:       client,
+		log:          cfg.Logger,
+		draining:     make(chan struct{}),
+		left:         make(chan struct{}),
+		closed:       make(chan struct{}),
+		done:         make(chan struct{}),
+		opened:       make(map[quic.StreamID]*Stream),
+		lastAccepted: -1,
+		limit:        noLimit,
+	}
+	l.credit.link = l
+	return l
+}
+
+// watch sees to the end of the connection: it fixes the outcome, tells the session, waits
+// for every goroutine, and then calls after.
+func (l *link) watch(after func()) {
+	context.AfterFunc(l.conn.Context(), func() {
+		l.end(context.Cause(l.conn.Context()))
+		l.wg.Wait()
+		after()
+		close(l.done)
+	})
+}
+
+// end fixes the outcome.
+func (l *link) end(cause error) {
+	l.mu.Lock()
+	l.outcome = l.judge(fromQUIC(cause))
+	l.pinger.stop()
+	l.mu.Unlock()
+	l.credit.stop()
+	close(l.closed)
+	if l.sess != nil {
+		l.sess.linkClosed(l)
+	}
+}
+
+// judge turns what QUIC says of the end into what it means. A graceful end needs the
+// handshake (S7), and once that is complete, silence is graceful too.
+func (l *link) judge(e *Error) *Error {
+	graceful := Released
+	if l.finishing == drain {
+		graceful = Drained
+	}
+	switch class := e.Code.Class(); {
+	case l.disconnected && (class == ClassGraceful || class == ClassLost):
+		return &Error{Code: graceful, Remote: e.Remote, Reason: e.Reason}
+	case class == ClassGraceful:
+		return &Error{Code: Aborted, Remote: e.Remote, Reason: "closed with " + e.Code.String() + " before the release was complete"}
+	case class == ClassLost && l.goneAway && !l.goAwayUntil.IsZero() && !time.Now().Before(l.goAwayUntil):
+		return &Error{Code: Drained, Reason: "the server's time was up"}
+	}
+	return e
+}
+
+func (l *link) isClosed() bool {
+	select {
+	case <-l.closed:
+		return true
+	case <-l.conn.Context().Done(): // closed follows at once
+		return true
+	default:
+		return false
+	}
+}
+
+// close closes the connection from this side. It returns at once if it is closed already.
+func (l *link) close(code CloseCode, reason string) {
+	_ = l.conn.CloseWithError(quic.ApplicationErrorCode(code), reason) // never fails
+}
+
+// run starts the work on a connection whose session is live.
+func (l *link) run() {
+	l.wg.Go(l.readControl)
+	l.wg.Go(l.acceptStreams)
+	if l.client {
+		l.mu.Lock()
+		l.pinger.start(l)
+		l.mu.Unlock()
+	}
+}
+
+// open opens a stream to the peer.
+func (l *link) open(ctx context.Context, t StreamType) (*Stream, error) {
+	l.mu.Lock()
+	if l.closingLocked() {
+		l.mu.Unlock()
+		return nil, ErrGoingAway
+	}
+	l.opening++
+	l.mu.Unlock()
+	str, err := l.conn.OpenStreamSync(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.opening--
+	if err != nil {
+		l.checkQuietLocked()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, l.streamErrorLocked(err)
+	}
+	s := newStream(l, str, t, true)
+	if l.closingLocked() { // meanwhile
+		s.ended.Store(sendEnded | recvEnded | counted)
+		str.CancelRead(quic.StreamErrorCode(StreamGoingAway))
+		str.CancelWrite(quic.StreamErrorCode(StreamGoingAway))
+		l.checkQuietLocked()
+		return nil, ErrGoingAway
+	}
+	l.opened[str.StreamID()] = s
+	return s, nil
+}
+
+// streamErrorLocked is fromStream for who holds the lock that the outcome needs.
+func (l *link) streamErrorLocked(err error) error {
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	return l.fromStream(err)
+}
+
+// forget takes an opened stream off the books after both its halves have ended.
+func (l *link) forget(s *Stream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.opened, s.str.StreamID())
+	l.checkQuietLocked()
+}
+
+// acceptStreams accepts and spawns, nothing else: whatever waited here would hold up
+// every other stream.
+func (l *link) acceptStreams() {
+	for {
+		str, err := l.conn.AcceptStream(context.Background()) // ends with the connection
+		if err != nil {
+			return
+		}
+		l.mu.Lock()
+		id := str.StreamID()
+		over := id > l.limit // one lock for this and for what GOAWAY says
+		if !over {
+			l.lastAccepted = max(l.lastAccepted, id)
+			l.serving++
+		}
+		l.mu.Unlock()
+		if over {
+			str.CancelWrite(quic.StreamErrorCode(StreamRejected))
+			str.CancelRead(quic.StreamErrorCode(StreamNoError))
+			l.credit.release(str)
+			continue
+		}
+		l.credit.began()
+		l.wg.Go(func() { l.serve(str) })
+	}
+}
+
+// serve runs the handler of one stream that the peer opened.
+func (l *link) serve(str *quic.Stream) {
+	s := newStream(l, str, 0, false)
+	l.dispatch(s)
+	s.CancelRead(StreamNoError)
+	s.CancelWrite(StreamInternal) // nothing if the handler has closed it
+	s.free()
+	l.credit.release(str)
+	l.mu.Lock()
+	l.serving--
+	l.checkQuietLocked()
+	l.mu.Unlock()
+}
+
+func (l *link) dispatch(s *Stream) {
+	s.SetReadDeadline(time.Now().Add(l.cfg.HelloTimeout))
+	t, err := s.readVarint(true)
+	if err != nil {
+		s.Cancel(StreamDeadline)
+		return
+	}
+	s.SetReadDeadline(time.Time{})
+	s.typ = StreamType(t)
+	handler := l.cfg.Handlers[s.typ]
+	if handler == nil {
+		l.refuseType(s)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(l.sess.ctx)
+	stop := context.AfterFunc(s.str.Context(), func() { cancel(l.fromStream(context.Cause(s.str.Context()))) })
+	handler(ctx, s)
+	stop()
+	cancel(nil)
+}
+
+// refuseType resets a stream of a type that has no handler.
+func (l *link) refuseType(s *Stream) {
+	if s.typ.reserved() {
+		s.Cancel(StreamNoError)
+		return
+	}
+	s.Cancel(StreamUnknownType)
+	l.mu.Lock()
+	l.unknown++
+	n := l.unknown
+	l.mu.Unlock()
+	l.log.Debug("stream of unknown type", "session", l.sess.id, "type", uint64(s.typ), "so far", n)
+	if n > maxUnknownStreams {
+		l.close(ExcessiveLoad, "too many streams of unknown type")
+	}
+}
+
+// closingLocked says whether nothing new may be opened.
+func (l *link) closingLocked() bool { return l.finishing != 0 || l.goneAway || l.goingAway }
+
+// quietChan returns a channel that is closed when no stream is left, in either direction.
+func (l *link) quietChan() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.quiet == nil {
+		l.quiet = make(chan struct{})
+		l.checkQuietLocked()
+	}
+	return l.quiet
+}
+
+func (l *link) checkQuietLocked() {
+	if l.quiet == nil || len(l.opened)+l.opening+l.serving > 0 {
+		return
+	}
+	select {
+	case <-l.quiet:
+	default:
+		close(l.quiet)
+	}
+}
+
+// rejectAbove gives up the opened streams that the peer's GOAWAY says it will not serve.
+func (l *link) rejectAbove(last uint64) {
+	l.mu.Lock()
+	var above []*Stream
+	for id, s := range l.opened {
+		if uint64(id) > last {
+			above = append(above, s)
+		}
+	}
+	l.mu.Unlock()
+	for _, s := range above {
+		s.rejected.Store(true)
+		s.Cancel(StreamGoingAway)
+	}
+}

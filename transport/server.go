@@ -1,0 +1,409 @@
+package transport
+
+import (
+	"context"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/transport/internal/controlpb"
+)
+
+// closeLinger is how long the socket stays open after the last connection was closed, so
+// that close packets which were lost can be sent again.
+const closeLinger = 100 * time.Millisecond
+
+// A Server accepts sessions. It is safe for concurrent use.
+type Server struct {
+	cfg      *Config
+	pc       net.PacketConn
+	tr       *quic.Transport
+	listener *quic.Listener
+
+	wg sync.WaitGroup // connections
+
+	closed atomic.Bool // Shutdown or Close was called; set with mu held
+
+	mu       sync.Mutex // guards what follows; taken before a session's lock
+	sessions map[SessionID]*Session
+	greeting map[*quic.Conn]struct{} // connections that have not said HELLO
+}
+
+// Listen opens the server's socket. Sessions are accepted by [Server.Serve].
+func Listen(cfg *Config) (*Server, error) {
+	cfg = cfg.withDefaults()
+	pc := cfg.PacketConn
+	if pc == nil {
+		addr, err := net.ResolveUDPAddr("udp", cfg.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", cfg.Addr, err)
+		}
+		if pc, err = net.ListenUDP("udp", addr); err != nil {
+			return nil, err
+		}
+	}
+	srv := &Server{
+		cfg:      cfg,
+		pc:       pc,
+		tr:       &quic.Transport{Conn: pc},
+		sessions: make(map[SessionID]*Session),
+		greeting: make(map[*quic.Conn]struct{}),
+	}
+	var err error
+	if srv.listener, err = srv.tr.Listen(serverTLS(cfg), cfg.quicConfig()); err != nil {
+		_ = srv.tr.Close()
+		_ = pc.Close()
+		return nil, fmt.Errorf("listen on %s: %w", pc.LocalAddr(), err)
+	}
+	return srv, nil
+}
+
+// Addr returns the address that the server listens on.
+func (srv *Server) Addr() net.Addr { return srv.pc.LocalAddr() }
+
+// Serve accepts sessions until Shutdown or Close is called, and then returns
+// [ErrServerClosed] at once; or until ctx ends, and then aborts all sessions, as Close
+// does, and returns ctx's cause.
+func (srv *Server) Serve(ctx context.Context) error {
+	for {
+		conn, err := srv.listener.Accept(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				_ = srv.Close()
+				return context.Cause(ctx)
+			}
+			if srv.closed.Load() {
+				return ErrServerClosed
+			}
+			return fmt.Errorf("accept: %w", err)
+		}
+		srv.mu.Lock()
+		if srv.closed.Load() {
+			srv.mu.Unlock()
+			_ = conn.CloseWithError(quic.ApplicationErrorCode(DrainTimeout), "server is shutting down")
+			continue
+		}
+		srv.greeting[conn] = struct{}{}
+		srv.wg.Add(1)
+		srv.mu.Unlock()
+		go srv.serveConn(conn)
+	}
+}
+
+// Sessions returns the sessions that the server keeps, live and detached, in no order.
+func (srv *Server) Sessions() []*Session {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	all := make([]*Session, 0, len(srv.sessions))
+	for _, s := range srv.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+// Shutdown ends in order: no session is accepted any more, every client is asked to go, what is in
+// flight comes to its end, and the socket is closed. Clients are asked to come back after a
+// delay, spread over up to a second for each hundred of them, and at most five
+// minutes. Sessions that are not done when ctx ends are cut off with DrainTimeout, and
+// their number is in the error, a [*CutError]. Shutdown after Shutdown or Close does nothing.
+func (srv *Server) Shutdown(ctx context.Context) error {
+	if !srv.stopAccepting() {
+		return nil
+	}
+	var cut int
+	var mu sync.Mutex // guards cut
+	var drains sync.WaitGroup
+	sessions := srv.Sessions()
+	spread := min(time.Duration(len(sessions))*(time.Second/100), maxReconnectAfter)
+	for _, s := range sessions {
+		s.mu.Lock()
+		l := s.link
+		s.mu.Unlock()
+		if l == nil {
+			continue
+		}
+		drains.Go(func() {
+			if l.drain(ctx, rand.N(spread+1)) { //nolint:gosec // G404: spreading a load needs no secrecy
+				mu.Lock()
+				cut++
+				mu.Unlock()
+			}
+		})
+	}
+	drains.Wait()
+	srv.finish("server is shutting down")
+	if cut > 0 {
+		return &CutError{Sessions: cut}
+	}
+	return nil
+}
+
+// CutError reports that a Shutdown had to cut sessions off.
+type CutError struct{ Sessions int }
+
+func (e *CutError) Error() string {
+	return fmt.Sprintf("%d sessions were cut off before their work was done", e.Sessions)
+}
+
+// Close aborts all sessions at once, closes the socket, and waits for the handlers, whose
+// contexts have ended.
+func (srv *Server) Close() error {
+	srv.stopAccepting()
+	srv.finish("server closed")
+	return nil
+}
+
+// stopAccepting says whether it was the first to do so.
+func (srv *Server) stopAccepting() bool {
+	srv.mu.Lock()
+	first := srv.closed.CompareAndSwap(false, true)
+	srv.mu.Unlock()
+	_ = srv.listener.Close() // what is established stays, for we own the transport
+	return first
+}
+
+// finish ends every session that is left, waits, and closes the socket.
+func (srv *Server) finish(reason string) {
+	srv.mu.Lock()
+	for conn := range srv.greeting {
+		go func() { _ = conn.CloseWithError(quic.ApplicationErrorCode(Aborted), reason) }()
+	}
+	srv.mu.Unlock()
+	sessions := srv.Sessions()
+	for _, s := range sessions {
+		s.Abort(Aborted, reason)
+	}
+	srv.wg.Wait()
+	if len(sessions) > 0 {
+		time.Sleep(closeLinger)
+	}
+	_ = srv.tr.Close()
+	_ = srv.pc.Close()
+}
+
+// serveConn serves one connection to its end.
+func (srv *Server) serveConn(conn *quic.Conn) {
+	defer srv.wg.Done()
+	l := newLink(srv.cfg, conn, false)
+	err := srv.greet(l)
+	if err == nil {
+		l.run()
+	}
+	l.watch(func() {})
+	if err != nil {
+		if l.sess != nil {
+			l.sess.greetingFailed(l, fromQUIC(err))
+		}
+		code, reason := Internal, ""
+		if e, ok := errors.AsType[*Error](err); ok {
+			code, reason = e.Code, e.Reason
+		}
+		srv.cfg.Logger.Warn("session refused", "addr", conn.RemoteAddr(), "code", code, "reason", err)
+		l.close(code, reason)
+	}
+	<-l.done
+}
+
+// greet takes a connection from the end of its handshake to WELCOME.
+func (srv *Server) greet(l *link) error {
+	ctx, cancel := context.WithTimeoutCause(l.conn.Context(), srv.cfg.HelloTimeout, &Error{Code: HelloTimeout, Reason: "no HELLO in time"})
+	defer cancel()
+	defer func() {
+		srv.mu.Lock()
+		delete(srv.greeting, l.conn)
+		srv.mu.Unlock()
+	}()
+	peer, err := srv.authenticate(l.conn)
+	if err != nil {
+		return err
+	}
+	hello, err := l.readHello(ctx)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return fromQUIC(cause)
+		}
+		return err
+	}
+	peer.Software = printable(hello.GetClient())
+	s, kept, why, err := srv.register(l, peer, hello)
+	if err != nil {
+		return err
+	}
+	// First registered, then checked: whoever is revoked now is found by one or the other.
+	if err := srv.authorize(l, s, peer); err != nil {
+		return err
+	}
+	welcome := &controlpb.Welcome{
+		Kept:          kept,
+		NotKeptReason: why,
+		Identity:      peer.ID.String(),
+		Limits:        &controlpb.Limits{HoldMs: uint64(max(0, srv.cfg.Hold).Milliseconds())},
+		Server:        srv.cfg.Name,
+	}
+	if err := l.send(appendMessage(nil, frameWelcome, welcome)); err != nil {
+		return fromQUIC(err)
+	}
+	if err := s.goLive(l); err != nil {
+		return err
+	}
+	srv.cfg.Logger.Info("session live", "session", s.id, "identity", peer.ID, "addr", peer.Addr, "attempt", l.attempt, "kept", kept)
+	return nil
+}
+
+// authenticate returns who the handshake says is there.
+func (srv *Server) authenticate(conn *quic.Conn) (Peer, error) {
+	cs := conn.ConnectionState().TLS
+	id, err := checkTLS(cs, func(cs tls.ConnectionState) (certs.ID, error) {
+		return srv.cfg.Credentials.VerifyClient(cs.PeerCertificates)
+	})
+	if err != nil {
+		return Peer{}, err
+	}
+	return Peer{ID: id, Fingerprint: certs.FingerprintOf(cs.PeerCertificates[0]), Addr: conn.RemoteAddr()}, nil
+}
+
+// readHello accepts the control stream and reads its first frame.
+func (l *link) readHello(ctx context.Context) (*controlpb.Hello, error) {
+	var err error
+	if l.control, err = l.conn.AcceptStream(ctx); err != nil {
+		return nil, fromQUIC(err)
+	}
+	l.control.SetPriority(int8(UrgencyControl), false)
+	stop := context.AfterFunc(ctx, func() { _ = l.control.SetReadDeadline(time.Now()) })
+	defer stop()
+	l.messages = NewFrameReader(l.control)
+	typ, err := l.messages.readVarint(true)
+	if err != nil {
+		return nil, helloError(err)
+	}
+	if StreamType(typ) != StreamControl {
+		return nil, &Error{Code: Protocol, Reason: fmt.Sprintf("first stream has type %#x", typ)}
+	}
+	t, body, err := l.messages.ReadFrame(controlLimit)
+	if err != nil {
+		return nil, helloError(err)
+	}
+	if t != frameHello {
+		return nil, &Error{Code: Protocol, Reason: fmt.Sprintf("control frame %#x instead of HELLO", uint64(t))}
+	}
+	hello := new(controlpb.Hello)
+	if err := unmarshal(t, body, hello); err != nil {
+		return nil, &Error{Code: Protocol, Reason: err.Error()}
+	}
+	if len(hello.GetSessionId()) != 16 || len(hello.GetResumeKey()) != 16 || hello.GetAttempt() == 0 {
+		return nil, &Error{Code: Protocol, Reason: "HELLO needs a session id and a resume key of 16 bytes each, and an attempt above 0"}
+	}
+	if !stop() {
+		return nil, context.Cause(ctx)
+	}
+	return hello, nil
+}
+
+// register finds or makes the session that HELLO asks for, and takes it away from the
+// connection that carries it.
+func (srv *Server) register(l *link, peer Peer, hello *controlpb.Hello) (s *Session, kept bool, why string, err error) {
+	id, key := SessionID(hello.GetSessionId()), [16]byte(hello.GetResumeKey())
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.closed.Load() {
+		return nil, false, "", &Error{Code: DrainTimeout, Reason: "server is shutting down"}
+	}
+	s = srv.sessions[id]
+	if s == nil {
+		if err := srv.makeRoomLocked(); err != nil {
+			return nil, false, "", err
+		}
+		s = newSession(srv.cfg, id, key)
+		s.server = srv
+		srv.sessions[id] = s
+		if hello.GetAttempt() > 1 {
+			why = "the server does not know the session (any more)"
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.attempt > 0 { // it has been here before
+		switch {
+		case s.peer.ID != peer.ID || subtle.ConstantTimeCompare(s.key[:], key[:]) != 1:
+			return nil, false, "", &Error{Code: Unauthorized, Reason: "the session is another's"}
+		case hello.GetAttempt() <= s.attempt:
+			return nil, false, "", &Error{Code: Replaced, Reason: "overtaken by a newer connection of this session"}
+		case s.outcome != nil:
+			return nil, false, "", s.outcome
+		}
+		kept = true
+	}
+	old := s.link
+	if old != nil {
+		s.link, s.state = nil, StateDetached
+		s.stateChangedLocked()
+		l.wg.Go(func() { old.close(Replaced, "a newer connection carries this session") })
+	}
+	if s.hold != nil {
+		s.hold.Stop()
+	}
+	s.attempt, s.peer, s.identity, s.since = hello.GetAttempt(), peer, peer.ID, time.Now()
+	l.sess, l.attempt = s, hello.GetAttempt()
+	return s, kept, why, nil
+}
+
+// makeRoomLocked makes room for one more session.
+func (srv *Server) makeRoomLocked() error {
+	if len(srv.sessions) < srv.cfg.MaxSessions {
+		return nil
+	}
+	var oldest *Session
+	var since time.Time
+	for _, s := range srv.sessions {
+		s.mu.Lock()
+		if s.state == StateDetached && s.last != nil && (oldest == nil || s.since.Before(since)) {
+			oldest, since = s, s.since
+		}
+		s.mu.Unlock()
+	}
+	if oldest == nil {
+		return &Error{Code: ExcessiveLoad, Reason: "too many sessions"}
+	}
+	delete(srv.sessions, oldest.id)
+	oldest.Abort(ExcessiveLoad, "made room for a newcomer")
+	return nil
+}
+
+// authorize asks the configuration. A session that it refuses is no more.
+func (srv *Server) authorize(l *link, s *Session, peer Peer) error {
+	if srv.cfg.Authorize == nil {
+		return nil
+	}
+	err := srv.cfg.Authorize(s.ctx, peer)
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = &Error{Code: Unauthorized, Reason: "may not open a session", Err: err}
+	}
+	s.mu.Lock()
+	if s.attempt == l.attempt {
+		s.endLocked(e)
+	}
+	s.mu.Unlock()
+	return e
+}
+
+// forget drops an ended session.
+func (srv *Server) forget(s *Session) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.sessions[s.id] == s {
+		delete(srv.sessions, s.id)
+	}
+}

@@ -1,0 +1,337 @@
+package transport
+
+import (
+	"context"
+	"encoding/hex"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/trunkline-go/trunkline/certs"
+)
+
+// A State is where a session is in its life.
+type State uint8
+
+// The states. There is no zero value.
+const (
+	StateLive     State = iota + 1 // a connection carries it
+	StateDetached                  // its connection was lost, and it may be resumed
+	StateEnded                     // it is over; see Session.Wait for how
+)
+
+// String returns "live", "detached" or "ended".
+func (s State) String() string {
+	switch s {
+	case StateLive:
+		return "live"
+	case StateDetached:
+		return "detached"
+	case StateEnded:
+		return "ended"
+	}
+	return "unknown"
+}
+
+// A SessionID names a session: 128 random bits, chosen by the client. It may be logged.
+type SessionID [16]byte
+
+// String returns the id in hex.
+func (id SessionID) String() string { return hex.EncodeToString(id[:]) }
+
+// A Peer is the other side of a session, as this side has authenticated it.
+type Peer struct {
+	ID          certs.ID          // from its certificate
+	Fingerprint certs.Fingerprint // of its certificate's key
+	Addr        net.Addr          // where its packets came from when the connection was made
+	Software    string            // what it calls itself, unverified: "name/version"
+}
+
+// A Session is the lasting association of two authenticated peers. It is the same thing on
+// both sides, and outlives its connection: it is live, detached, or ended. It is safe
+// for concurrent use.
+type Session struct {
+	cfg    *Config
+	client bool
+	server *Server // nil on the client side
+	id     SessionID
+	key    [16]byte // the resume key; never logged
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	ended  chan struct{} // closed with the state ended
+
+	mu       sync.Mutex // guards what follows
+	state    State
+	link     *link         // the connection that carries it; nil unless live
+	last     *link         // the newest that ever did
+	attempt  uint64        // of the newest connection that asked for it
+	changed  chan struct{} // closed, and made anew, at each change of state
+	peer     Peer
+	identity certs.ID // the client's, as the server sees it
+	aborted  bool     // Abort was called: do not keep it
+	outcome  *Error   // set with the state ended
+	since    time.Time
+	hold     *time.Timer
+}
+
+func newSession(cfg *Config, id SessionID, key [16]byte) *Session {
+	s := &Session{
+		cfg:     cfg,
+		id:      id,
+		key:     key,
+		state:   StateDetached,
+		changed: make(chan struct{}),
+		ended:   make(chan struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.WithValue(context.Background(), sessionKey{}, s))
+	return s
+}
+
+type sessionKey struct{}
+
+// SessionFrom returns the session in whose service ctx was made, or nil. The context of
+// every [Handler] has one.
+func SessionFrom(ctx context.Context) *Session {
+	s, _ := ctx.Value(sessionKey{}).(*Session)
+	return s
+}
+
+// PeerFrom returns the authenticated peer in whose service ctx was made, and whether there is one.
+func PeerFrom(ctx context.Context) (Peer, bool) {
+	s := SessionFrom(ctx)
+	if s == nil {
+		return Peer{}, false
+	}
+	return s.Peer(), true
+}
+
+// ID returns the session's id, the same on both sides and across connections.
+func (s *Session) ID() SessionID { return s.id }
+
+// Peer returns the other side.
+func (s *Session) Peer() Peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peer
+}
+
+// Identity returns the client's identity as the server sees it; on the server that is
+// the peer's.
+func (s *Session) Identity() certs.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity
+}
+
+// State returns where the session is in its life.
+func (s *Session) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// Context returns a context that ends with the session; its cause is then an [*Error].
+func (s *Session) Context() context.Context { return s.ctx }
+
+// GoAway returns how long the peer asked this side to wait before it connects again, and
+// whether it did.
+func (s *Session) GoAway() (reconnectAfter time.Duration, ok bool) {
+	s.mu.Lock()
+	l := s.last
+	s.mu.Unlock()
+	if l == nil {
+		return 0, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reconnectAfter, l.goneAway
+}
+
+// OpenStream opens a stream to the peer. While the session is detached, or the peer allows no
+// more streams, it waits for as long as ctx allows. Nothing is sent before the first write, which
+// should follow at once. Errors: [ErrGoingAway] in a release or drain, an [*Error] when
+// the session has ended, or ctx's cause. In all of them nothing was sent.
+func (s *Session) OpenStream(ctx context.Context, t StreamType) (*Stream, error) {
+	for {
+		s.mu.Lock()
+		l, changed, outcome := s.link, s.changed, s.outcome
+		s.mu.Unlock()
+		if outcome != nil {
+			return nil, outcome
+		}
+		if l != nil {
+			str, err := l.open(ctx, t)
+			if err == nil || !l.isClosed() {
+				return str, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+// Release ends the session in order: nothing new starts, everything that either side has sent
+// arrives, what is under way comes to its end; then it returns nil. Each step may take
+// [Config.ReleaseTimeout], and all of them as long as ctx allows; after that the session is
+// aborted with ReleaseTimeout. A peer that refuses gives a [*NotFinishedError], and the session
+// goes on as before. Any other end of the session is an [*Error].
+//
+// It must not be called from a [Handler] of the same session, which it would wait for.
+func (s *Session) Release(ctx context.Context) error {
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	if l == nil {
+		s.Abort(Aborted, "released while detached")
+		return s.Wait(ctx)
+	}
+	if err := l.finish(ctx, leave); err != nil {
+		return err
+	}
+	return s.Wait(ctx)
+}
+
+// Abort ends the session at once; what is under way is lost. The peer learns code and reason,
+// which should be short and safe to show. A graceful code, which needs the handshake of
+// [Session.Release], becomes Aborted. On an ended session it does nothing.
+func (s *Session) Abort(code CloseCode, reason string) {
+	if code.Class() == ClassGraceful || code == Lost {
+		code = Aborted
+	}
+	s.mu.Lock()
+	s.aborted = true
+	l := s.link
+	if l == nil {
+		s.endLocked(&Error{Code: code, Reason: reason})
+	}
+	s.mu.Unlock()
+	if l != nil {
+		l.close(code, reason)
+	}
+}
+
+// Wait waits for the end of the session and of its handlers, or of ctx. It returns nil after a
+// release, an [*Error] after any other end, and ctx's cause when that ends first.
+func (s *Session) Wait(ctx context.Context) error {
+	select {
+	case <-s.ended:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	s.mu.Lock()
+	l, outcome := s.last, s.outcome
+	s.mu.Unlock()
+	if l != nil {
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if outcome.Code == Released {
+		return nil
+	}
+	return outcome
+}
+
+// goLive hands the session to l, unless a newer connection asked for it meanwhile.
+func (s *Session) goLive(l *link) *Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.outcome != nil {
+		return s.outcome
+	}
+	if l.attempt != s.attempt {
+		return &Error{Code: Replaced, Reason: "overtaken by a newer connection of this session"}
+	}
+	s.link, s.last, s.state = l, l, StateLive
+	s.stateChangedLocked()
+	return nil
+}
+
+// linkClosed detaches the session, or ends it, after the connection that carried it is gone.
+func (s *Session) linkClosed(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l {
+		return // another carries it by now
+	}
+	s.link = nil
+	if s.aborted || !s.keep(l.outcome.Code) {
+		s.endLocked(l.outcome)
+		return
+	}
+	s.detachLocked(l.outcome)
+}
+
+// greetingFailed puts the session back, or away, after a connection that asked for it did not
+// come to WELCOME.
+func (s *Session) greetingFailed(l *link, why *Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.attempt != l.attempt || s.state != StateDetached {
+		return // a newer connection has it, or it is over
+	}
+	if s.last == nil || !s.keep(Lost) {
+		s.endLocked(why)
+		return
+	}
+	s.detachLocked(why)
+}
+
+// keep says whether a session outlives its connection's end by code. A client's does
+// not; a server's does unless the client is gone for good.
+func (s *Session) keep(code CloseCode) bool {
+	if s.client || s.cfg.Hold < 0 || s.server.closed.Load() {
+		return false
+	}
+	switch code.Class() {
+	case ClassAbort, ClassLost:
+		return true
+	case ClassGraceful:
+		return code != Released
+	case ClassProtocol, ClassRefused:
+	}
+	return false
+}
+
+// detachLocked holds the session for Config.Hold; why is how it ends if nobody comes back.
+func (s *Session) detachLocked(why *Error) {
+	s.state = StateDetached
+	s.since = time.Now()
+	s.stateChangedLocked()
+	attempt := s.attempt
+	s.hold = time.AfterFunc(s.cfg.Hold, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.state == StateDetached && s.attempt == attempt {
+			s.endLocked(why)
+		}
+	})
+}
+
+// endLocked ends the session, once.
+func (s *Session) endLocked(outcome *Error) {
+	if s.state == StateEnded {
+		return
+	}
+	s.state, s.outcome, s.link = StateEnded, outcome, nil
+	if s.hold != nil {
+		s.hold.Stop()
+	}
+	s.stateChangedLocked()
+	s.cancel(outcome)
+	close(s.ended)
+	if s.server != nil {
+		go s.server.forget(s) // takes the server's lock, which comes before ours
+	}
+	s.cfg.Logger.Info("session ended", "session", s.id, "identity", s.identity, "code", outcome.Code, "remote", outcome.Remote, "reason", outcome.Reason)
+}
+
+func (s *Session) stateChangedLocked() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}

@@ -1,0 +1,218 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/quicvarint"
+)
+
+// A Stream is one bidirectional QUIC stream of a session (RFC 9000, section 2). Its two halves
+// end apart: the sending one by Close or CancelWrite, the receiving one at io.EOF or by
+// CancelRead. Until both have ended, the stream counts against [Config.MaxStreams];
+// [Stream.Cancel] ends what has not ended yet.
+//
+// One goroutine may read while another writes; reading, or writing, from two at once is
+// not safe. The cancel methods may be called from anywhere.
+type Stream struct {
+	FrameReader // reads the receiving half
+
+	str   *quic.Stream
+	link  *link
+	typ   StreamType
+	local bool // opened by this side
+
+	typeSent bool          // local: the type has gone out before the first bytes
+	ended    atomic.Uint32 // which halves have ended
+	rejected atomic.Bool   // local: the peer's GOAWAY says that it will not be served
+}
+
+// Bits of Stream.ended.
+const (
+	sendEnded uint32 = 1 << iota
+	recvEnded
+	counted // both have ended, and the link knows
+)
+
+// An Urgency orders streams of one connection that have bytes to send: lower goes first
+// (RFC 9218, section 4.1). Range: 0 to 7.
+type Urgency int8
+
+// The urgencies in use.
+const (
+	UrgencyControl Urgency = 0
+	UrgencyChat    Urgency = 2
+	UrgencyRPC     Urgency = 3
+	UrgencyBulk    Urgency = 6
+)
+
+func newStream(l *link, str *quic.Stream, t StreamType, local bool) *Stream {
+	s := &Stream{str: str, link: l, typ: t, local: local}
+	s.r = (*receiver)(s)
+	return s
+}
+
+// receiver is the receiving half as FrameReader sees it.
+type receiver Stream
+
+func (r *receiver) Read(p []byte) (int, error) {
+	s := (*Stream)(r)
+	n, err := s.str.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	s.end(recvEnded)
+	if err == io.EOF {
+		return n, err
+	}
+	if s.rejected.Load() {
+		return n, &StreamError{Code: StreamRejected, Remote: true}
+	}
+	return n, s.link.fromStream(err)
+}
+
+// ID returns the stream's id in its connection (RFC 9000, section 2.1).
+func (s *Stream) ID() uint64 { return uint64(s.str.StreamID()) }
+
+// Type returns the stream's type.
+func (s *Stream) Type() StreamType { return s.typ }
+
+// Session returns the session that the stream belongs to.
+func (s *Stream) Session() *Session { return s.link.sess }
+
+// Draining returns a channel that is closed when the session begins to be released or
+// drained: whoever keeps the stream open should now bring it to its end.
+func (s *Stream) Draining() <-chan struct{} { return s.link.draining }
+
+// prefixed bounds how much of the first write is copied behind the stream's type.
+const prefixed = 1200
+
+var prefixBuffers = sync.Pool{New: func() any { return new([prefixed + 8]byte) }}
+
+// Write writes p, and blocks while the peer grants no credit; a context does not end it, but
+// CancelWrite and the deadlines do. After a timeout part of p may have been sent, so the half
+// must be reset. Errors are a [*StreamError] when the half was reset, an [*Error] when the
+// session ended or detached, and os.ErrDeadlineExceeded.
+func (s *Stream) Write(p []byte) (int, error) {
+	if s.local && !s.typeSent {
+		return s.writeFirst(p)
+	}
+	n, err := s.str.Write(p)
+	return n, s.sendError(err)
+}
+
+// writeFirst sends the stream's type in one write with the beginning of p, because
+// each write may become a packet.
+func (s *Stream) writeFirst(p []byte) (int, error) {
+	s.typeSent = true
+	buf := prefixBuffers.Get().(*[prefixed + 8]byte)
+	b := quicvarint.Append(buf[:0], uint64(s.typ))
+	head := len(b)
+	b = append(b, p[:min(len(p), prefixed)]...)
+	n, err := s.str.Write(b)
+	prefixBuffers.Put(buf)
+	n = max(0, n-head)
+	if err == nil && n < len(p) {
+		var m int
+		m, err = s.str.Write(p[n:])
+		n += m
+	}
+	return n, s.sendError(err)
+}
+
+func (s *Stream) sendError(err error) error {
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	s.end(sendEnded)
+	if s.rejected.Load() {
+		return &StreamError{Code: StreamRejected, Remote: true}
+	}
+	return s.link.fromStream(err)
+}
+
+// Close ends the sending half in order: the peer reads io.EOF after all that was
+// written. It must not run at the same time as Write.
+func (s *Stream) Close() error {
+	if s.local && !s.typeSent {
+		if _, err := s.writeFirst(nil); err != nil {
+			return err
+		}
+	}
+	err := s.str.Close()
+	s.end(sendEnded)
+	if err != nil { // the half had been reset before
+		return &StreamError{Code: StreamCanceled}
+	}
+	return nil
+}
+
+// CancelWrite resets the sending half: what was written and has not been delivered is
+// thrown away. After Close it does nothing.
+func (s *Stream) CancelWrite(code StreamCode) {
+	if s.ended.Load()&sendEnded == 0 {
+		s.str.CancelWrite(quic.StreamErrorCode(code))
+	}
+	s.end(sendEnded)
+}
+
+// CancelRead asks the peer to stop sending, and throws away what it sent. After the
+// receiving half's end it does nothing.
+func (s *Stream) CancelRead(code StreamCode) {
+	s.str.CancelRead(quic.StreamErrorCode(code))
+	s.end(recvEnded)
+}
+
+// Cancel resets the halves that have not come to their end; on a stream whose
+// halves both have, it does nothing. So it may be deferred.
+func (s *Stream) Cancel(code StreamCode) {
+	s.CancelRead(code)
+	s.CancelWrite(code)
+}
+
+// SetReadDeadline bounds reads, also one that is under way. The zero time means no bound.
+func (s *Stream) SetReadDeadline(t time.Time) { _ = s.str.SetReadDeadline(t) } // never fails
+
+// SetWriteDeadline bounds writes, also one that is under way. The zero time means no bound.
+func (s *Stream) SetWriteDeadline(t time.Time) { _ = s.str.SetWriteDeadline(t) } // never fails
+
+// SetUrgency says how soon this stream's bytes go out beside those of the connection's other
+// streams; of those of one urgency, incremental ones share. Default: [UrgencyRPC].
+func (s *Stream) SetUrgency(u Urgency, incremental bool) { s.str.SetPriority(int8(u), incremental) }
+
+// Done says whether both halves have ended.
+func (s *Stream) Done() bool { return s.ended.Load()&(sendEnded|recvEnded) == sendEnded|recvEnded }
+
+// Free gives the stream's read buffer back for other streams to use. Nothing may be read
+// from the stream any more, and bodies that ReadFrame returned become invalid.
+// Streams that were accepted are freed when their handler returns.
+func (s *Stream) Free() { s.free() }
+
+// end notes that a half has ended, and tells the link once both have.
+func (s *Stream) end(half uint32) {
+	for {
+		old := s.ended.Load()
+		now := old | half
+		both := now&(sendEnded|recvEnded) == sendEnded|recvEnded
+		if both {
+			now |= counted
+		}
+		if now == old {
+			return
+		}
+		if s.ended.CompareAndSwap(old, now) {
+			if both && old&counted == 0 && s.local {
+				s.link.forget(s)
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,187 @@
+// Package transporttest gives tests sessions over a network in memory, with delay, loss and
+// cuts, whose clock is testing/synctest's when the test runs in a bubble.
+package transporttest
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go/testutils/simnet"
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// A Packet is a UDP datagram on its way.
+type Packet struct {
+	From, To net.Addr
+	Data     []byte
+}
+
+// A Network is one authority, any number of servers and clients, and the links between
+// them. It ends with its test. It is safe for concurrent use.
+type Network struct {
+	t         testing.TB
+	rtt       time.Duration
+	router    *router
+	authority *certs.Authority
+
+	mu      sync.Mutex // guards what follows
+	hosts   byte       // how many there are
+	servers []*transport.Server
+	users   map[string]*certs.Credentials
+}
+
+// New makes a network whose round trips take rtt. Certificates are made
+// now, which in a bubble is the year 2000.
+func New(t testing.TB, rtt time.Duration) *Network {
+	t.Helper()
+	authority, err := certs.NewAuthority(certs.Env{})
+	require.NoError(t, err)
+	r := &router{}
+	return &Network{
+		t:         t,
+		rtt:       rtt,
+		router:    r,
+		authority: authority,
+		users:     make(map[string]*certs.Credentials),
+	}
+}
+
+// Authority returns the one that signs for everyone here.
+func (n *Network) Authority() *certs.Authority { return n.authority }
+
+// User returns the credentials of the user called name, the same at each call.
+func (n *Network) User(name string) *certs.Credentials {
+	n.t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c, ok := n.users[name]; ok {
+		return c
+	}
+	c, err := n.authority.IssueUser(name)
+	require.NoError(n.t, err)
+	n.users[name] = c
+	return c
+}
+
+// Conn adds a host to the network and returns its socket.
+func (n *Network) Conn() net.PacketConn {
+	n.t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hosts++
+	addr := &net.UDPAddr{IP: net.IPv4(10, 0, 0, n.hosts), Port: 4433}
+	one := &simnet.Simnet{Router: n.router} // one each, for they start one by one
+	conn := one.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{Latency: n.rtt / 2})
+	require.NoError(n.t, one.Start())
+	n.t.Cleanup(func() {
+		_ = conn.Close()
+		_ = one.Close()
+	})
+	return conn
+}
+
+// Listen starts a server. What cfg leaves open, it fills in. The server is closed with
+// the test.
+func (n *Network) Listen(cfg transport.Config) *transport.Server {
+	n.t.Helper()
+	if cfg.Credentials == nil {
+		cred, err := n.authority.IssueServer([]string{"localhost"})
+		require.NoError(n.t, err)
+		cfg.Credentials = cred
+	}
+	if cfg.PacketConn == nil {
+		cfg.PacketConn = n.Conn()
+	}
+	srv, err := transport.Listen(&cfg)
+	require.NoError(n.t, err)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = srv.Serve(context.Background()) // ends with Close
+	}()
+	n.t.Cleanup(func() {
+		_ = srv.Close()
+		<-served
+	})
+	return srv
+}
+
+// Dial opens a session of the user called name with srv. It is aborted with the test.
+func (n *Network) Dial(srv *transport.Server, name string, cfg transport.Config) *transport.Session {
+	n.t.Helper()
+	s, err := n.TryDial(context.Background(), srv, name, cfg)
+	require.NoError(n.t, err)
+	return s
+}
+
+// TryDial is Dial for sessions that may be refused.
+func (n *Network) TryDial(ctx context.Context, srv *transport.Server, name string, cfg transport.Config) (*transport.Session, error) {
+	n.t.Helper()
+	if cfg.Credentials == nil {
+		cfg.Credentials = n.User(name)
+	}
+	if cfg.PacketConn == nil {
+		cfg.PacketConn = n.Conn()
+	}
+	s, err := transport.Dial(ctx, srv.Addr().String(), &cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.t.Cleanup(func() {
+		s.Abort(transport.Aborted, "test is over")
+		_ = s.Wait(context.Background())
+	})
+	return s, nil
+}
+
+// Pair returns both sides of a new session of the user called name.
+func (n *Network) Pair(srv *transport.Server, name string, cfg transport.Config) (client, server *transport.Session) {
+	n.t.Helper()
+	client = n.Dial(srv, name, cfg)
+	for _, s := range srv.Sessions() {
+		if s.ID() == client.ID() {
+			return client, s
+		}
+	}
+	require.FailNow(n.t, "the server does not have the session")
+	return nil, nil
+}
+
+// Drop makes every packet for which drop returns true vanish from now on; nil lets all
+// pass. drop is called for one packet at a time.
+func (n *Network) Drop(drop func(Packet) bool) { n.router.setDrop(drop) }
+
+// Cut makes every packet vanish from now on.
+func (n *Network) Cut() { n.Drop(func(Packet) bool { return true }) }
+
+// router loses packets on request.
+type router struct {
+	simnet.PerfectRouter
+
+	mu   sync.Mutex // guards drop
+	drop func(Packet) bool
+}
+
+func (r *router) setDrop(drop func(Packet) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drop = drop
+}
+
+// SendPacket implements simnet.Router.
+func (r *router) SendPacket(p simnet.Packet) error {
+	r.mu.Lock()
+	lost := r.drop != nil && r.drop(Packet{From: p.From, To: p.To, Data: p.Data})
+	r.mu.Unlock()
+	if lost {
+		return nil
+	}
+	_ = r.PerfectRouter.SendPacket(p) // to a host that is gone: lost
+	return nil
+}
