@@ -1,0 +1,148 @@
+package certs
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"slices"
+	"time"
+)
+
+// Credentials is what one side of a session presents and what it trusts. It is
+// safe for concurrent use as long as nobody changes it. The zero value presents
+// nothing and trusts nobody.
+type Credentials struct {
+	// Certificate is the own chain and key. The chain ends in the authority, so
+	// that a peer who pinned another one can say which it was shown.
+	Certificate tls.Certificate
+
+	// Authority is pinned: whom it did not sign is a stranger.
+	Authority *x509.Certificate
+
+	// Now is the clock for verification. The default is [time.Now]. TLS has a
+	// clock of its own, tls.Config.Time.
+	Now func() time.Time
+}
+
+func newCredentials(leaf *x509.Certificate, key crypto.Signer, authority *x509.Certificate, now func() time.Time) (*Credentials, error) {
+	if !sameKey(key.Public(), leaf.PublicKey) {
+		return nil, errors.New("the key is not that of the certificate")
+	}
+	return &Credentials{
+		Certificate: tls.Certificate{
+			Certificate: [][]byte{leaf.Raw, authority.Raw},
+			PrivateKey:  key,
+			Leaf:        leaf,
+		},
+		Authority: authority,
+		Now:       now,
+	}, nil
+}
+
+// ID returns the own identity, or the zero ID if there is no certificate or none
+// with a valid identity.
+func (c *Credentials) ID() ID {
+	leaf := c.Certificate.Leaf
+	if leaf == nil && len(c.Certificate.Certificate) > 0 {
+		leaf, _ = x509.ParseCertificate(c.Certificate.Certificate[0])
+	}
+	id, _ := IDFromCertificate(leaf)
+	return id
+}
+
+// Roots returns a new pool with the pinned authority alone. It is never nil,
+// which crypto/tls and crypto/x509 would take for the roots of the system.
+func (c *Credentials) Roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	if c.Authority != nil {
+		pool.AddCert(c.Authority)
+	}
+	return pool
+}
+
+// VerifyClient returns the identity of a client that presented chain, the
+// PeerCertificates of a tls.ConnectionState: leaf first. The chain must lead to
+// the pinned authority, be valid now, and be for clients; the leaf must name, in
+// its one URI SAN, a user of the authority's domain (X.509-SVID, section 5.2).
+// The error is a [*VerifyError]. Whether the peer holds the key is for TLS to
+// check, and whether it was revoked for [Home.CheckRevoked].
+func (c *Credentials) VerifyClient(chain []*x509.Certificate) (ID, error) {
+	return c.verify(chain, x509.ExtKeyUsageClientAuth, kindUser)
+}
+
+// VerifyServer is VerifyClient for the other side: the chain must be for servers,
+// and the leaf must name the server of the authority's domain. The host name is
+// not checked, because the server is whoever the pinned authority says it is,
+// under any address.
+func (c *Credentials) VerifyServer(chain []*x509.Certificate) (ID, error) {
+	return c.verify(chain, x509.ExtKeyUsageServerAuth, kindServer)
+}
+
+func (c *Credentials) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, kind idKind) (ID, error) {
+	fail := func(reason Reason, err error) (ID, error) {
+		e := &VerifyError{Reason: reason, Expected: FingerprintOf(c.Authority), Err: err}
+		if len(chain) > 0 {
+			e.Peer = FingerprintOf(chain[0])
+			e.Got = FingerprintOf(chain[len(chain)-1])
+		}
+		return ID{}, e
+	}
+
+	if c.Authority == nil {
+		return fail(UnknownAuthority, errors.New("no authority is pinned"))
+	}
+	if len(chain) == 0 || slices.Contains(chain, nil) {
+		return fail(NoCertificate, nil)
+	}
+	if err := c.verifyChain(chain, usage); err != nil {
+		return fail(reasonOf(err), err)
+	}
+
+	leaf := chain[0]
+	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
+		return fail(BadIdentity, errors.New("an authority is not a peer"))
+	}
+	id, err := IDFromCertificate(leaf)
+	if err != nil {
+		return fail(BadIdentity, err)
+	}
+	domain, err := authorityDomain(c.Authority)
+	if err != nil {
+		return fail(WrongDomain, err)
+	}
+	if id.Domain != domain {
+		return fail(WrongDomain, errors.New(id.String()+" is not of "+domain))
+	}
+	if id.kind != kind {
+		return fail(BadIdentity, errors.New(id.String()+" is not for this side of a session"))
+	}
+	return id, nil
+}
+
+func (c *Credentials) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage) error {
+	now := c.Now
+	if now == nil {
+		now = time.Now
+	}
+	opts := x509.VerifyOptions{
+		Roots:         c.Roots(),
+		Intermediates: x509.NewCertPool(),
+		CurrentTime:   now(),
+		KeyUsages:     []x509.ExtKeyUsage{usage},
+	}
+	for _, cert := range chain[1:] {
+		opts.Intermediates.AddCert(cert)
+	}
+	_, err := chain[0].Verify(opts)
+	if err == nil || reasonOf(err) != Expired {
+		return err
+	}
+	// crypto/x509 looks at the dates of the leaf before anything else, but a
+	// stranger's expired certificate is a stranger's first of all.
+	opts.CurrentTime = chain[0].NotAfter
+	if _, other := chain[0].Verify(opts); other != nil && reasonOf(other) != Expired {
+		return other
+	}
+	return err
+}

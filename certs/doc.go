@@ -1,0 +1,47 @@
+// Package certs says who is who in a Trunkline house: the authority that signs,
+// the identities it signs, how one side of a session checks the other, and the
+// folder in which all of that is kept.
+//
+// # Identities
+//
+// An identity is a SPIFFE ID in the single URI SAN of a certificate, as in the
+// X.509-SVID specification. A house has two kinds:
+//
+//	spiffe://DOMAIN/server       the server, whatever address it is reached by
+//	spiffe://DOMAIN/user/alice   a person or a program, good for clients alone
+//
+// DOMAIN is 128 random bits, drawn when the authority is made and kept for its
+// life. An authority signs for its own domain only, and its certificate says so
+// in a critical name constraint (RFC 5280, section 4.2.1.10).
+//
+// # Verification
+//
+// [Credentials] is what one side presents and trusts. VerifyClient and
+// VerifyServer take the certificates of the peer and answer with its [ID], or
+// with a [VerifyError] that carries the fingerprints a person needs to see. Host
+// names play no part: the pinned authority and the identity decide.
+//
+// # The home
+//
+// [Home] is a folder, usually that of [DefaultHomeDir]:
+//
+//	authority.key  authority.crt   the authority; where only authority.crt is, it is a pin
+//	server.key     server.crt      the identity of the server
+//	users/NAME.key users/NAME.crt  the identities of users
+//	default                        the name of the default user
+//	issued                         every key signed for a user: "FINGERPRINT NAME"
+//	revoked                        what is denied: "name NAME" and "key FINGERPRINT NAME"
+//	serve.lock     update.lock     locks; the operating system frees them after a crash
+//
+// Keys are PKCS#8 in PEM with mode 0600; a key is created once and never
+// overwritten. Every file appears whole or not at all, also through a power cut,
+// and whatever was cut short is completed by the next call that needs it. A file
+// that cannot be understood is an error that names it, and is left as it is. The
+// modes are checked on Unix; on Windows the folder inherits the access list of
+// the user's profile.
+//
+// # Limits
+//
+// No file of more than 1 MiB is read or written. For issued and revoked that is
+// room for 9000 keys at the least.
+package certs

@@ -1,0 +1,149 @@
+package certs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrRevoked is what a [RevokedError] is.
+var ErrRevoked = errors.New("revoked")
+
+// RevokedError says that a name or a key is denied. errors.Is finds [ErrRevoked]
+// in it.
+type RevokedError struct {
+	Name string      // the name that was revoked
+	Key  Fingerprint // the key, if it is the key that is denied; else zero
+}
+
+// Error says which of the two is denied.
+func (e *RevokedError) Error() string {
+	if e.Key.IsZero() {
+		return fmt.Sprintf("user %s is revoked", e.Name)
+	}
+	return fmt.Sprintf("key %s of user %s is revoked", e.Key, e.Name)
+}
+
+// Unwrap returns ErrRevoked.
+func (e *RevokedError) Unwrap() error { return ErrRevoked }
+
+// Revoke denies the name, and for ever every key that this home issued under it.
+// The name may be of somebody who has no identity yet. When Revoke returns, the
+// change is on the disk, and every CheckRevoked that starts after sees it, in any
+// process; sessions that are open are for the server to end. To revoke twice is
+// no error. The error is [ErrNoAuthority] in a home that cannot sign.
+func (h *Home) Revoke(name string) error {
+	if err := ValidName(name); err != nil {
+		return err
+	}
+	if !h.HasAuthority() {
+		return fmt.Errorf("%w: %s", ErrNoAuthority, h.dir)
+	}
+	return h.update(func() error {
+		denied, err := h.loadRevoked()
+		if err != nil {
+			return err
+		}
+		before := len(denied.lines)
+		denied.add(revokedLine{name: name})
+		keys, err := h.loadIssued()
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			if key.name == name {
+				denied.add(revokedLine{name: name, key: key.key})
+			}
+		}
+		// For the case that somebody removed the record: what the folder has
+		// under that name is denied as well. If it cannot be read, the name is.
+		if cert, err := loadCertificate(h.path(certFile(userStem(name)))); err == nil && cert != nil {
+			denied.add(revokedLine{name: name, key: FingerprintOf(cert)})
+		}
+		if len(denied.lines) == before {
+			return nil
+		}
+		return replace(h.path("revoked"), []byte(denied.String()), openMode)
+	})
+}
+
+// CheckRevoked returns a [*RevokedError] if the name of id or the key is denied,
+// and nil if neither is. It reads the file each time; if it cannot, that is an
+// error as well, and nobody should be let in.
+func (h *Home) CheckRevoked(id ID, key Fingerprint) error {
+	denied, err := h.loadRevoked()
+	if err != nil {
+		return err
+	}
+	return denied.check(id, key)
+}
+
+func (h *Home) loadRevoked() (*revoked, error) {
+	r := &revoked{}
+	err := readLines(h.path("revoked"), func(text string) error {
+		line, err := parseRevokedLine(text)
+		r.lines = append(r.lines, line)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// revoked is the content of the file, in its order.
+type revoked struct{ lines []revokedLine }
+
+// revokedLine denies the name if its key is zero, else the key.
+type revokedLine struct {
+	name string
+	key  Fingerprint
+}
+
+func (l revokedLine) String() string {
+	if l.key.IsZero() {
+		return "name " + l.name
+	}
+	return "key " + issued{key: l.key, name: l.name}.String()
+}
+
+// parseRevokedLine refuses what it does not know: to skip it could let somebody
+// in.
+func parseRevokedLine(text string) (revokedLine, error) {
+	kind, rest, _ := strings.Cut(text, " ")
+	switch kind {
+	case "name":
+		return revokedLine{name: rest}, ValidName(rest)
+	case "key":
+		i, err := parseIssued(rest)
+		return revokedLine{name: i.name, key: i.key}, err
+	default:
+		return revokedLine{}, fmt.Errorf("%s is neither a name nor a key", quote(text))
+	}
+}
+
+func (r *revoked) add(line revokedLine) {
+	for _, l := range r.lines {
+		if l == line {
+			return
+		}
+	}
+	r.lines = append(r.lines, line)
+}
+
+func (r *revoked) check(id ID, key Fingerprint) error {
+	for _, l := range r.lines {
+		if l.key.IsZero() && id.kind == kindUser && l.name == id.Name || !l.key.IsZero() && l.key == key {
+			return &RevokedError{Name: l.name, Key: l.key}
+		}
+	}
+	return nil
+}
+
+func (r *revoked) String() string {
+	var b strings.Builder
+	for _, l := range r.lines {
+		b.WriteString(l.String() + "\n")
+	}
+	return b.String()
+}
