@@ -82,14 +82,16 @@ const (
 	StepStop                                  // stop, and tell the person
 )
 
-// closeCodes is the registry: one row a code. Codes that are not in it take
-// their class and step from the row of their first hex digit, see [CloseCode.Class].
-var closeCodes = []struct {
+// A closeCode is one row of the registry.
+type closeCode struct {
 	code  CloseCode
 	name  string
 	class Class
 	next  NextStep
-}{
+}
+
+// closeCodes is the registry.
+var closeCodes = []closeCode{
 	{Unspecified, "Unspecified", ClassAbort, StepResumeWithBackoff},
 	{Released, "Released", ClassGraceful, StepDone},
 	{Drained, "Drained", ClassGraceful, StepResumeAfterDelay},
@@ -111,49 +113,36 @@ var closeCodes = []struct {
 	{Lost, "Lost", ClassLost, StepResumeWithBackoff},
 }
 
-// Class returns the code's class. Of a code that is not in the registry the hundreds
-// (in hex) decide; all beyond 0x4ff are aborts.
-func (c CloseCode) Class() Class {
-	switch {
-	case c == Lost:
-		return ClassLost
-	case c>>8 == 1:
-		return ClassGraceful
-	case c>>8 == 3:
-		return ClassProtocol
-	case c>>8 == 4:
-		return ClassRefused
-	default:
-		return ClassAbort
+// row returns the code's row in the registry, or one made of what its class means: the
+// hundreds (in hex) decide, and all beyond 0x4ff are aborts.
+func (c CloseCode) row() closeCode {
+	for _, row := range closeCodes {
+		if row.code == c {
+			return row
+		}
 	}
+	row := closeCode{code: c, name: fmt.Sprintf("%#x", uint64(c))}
+	switch c >> 8 {
+	case 1:
+		row.class, row.next = ClassGraceful, StepDone
+	case 3:
+		row.class, row.next = ClassProtocol, StepStop
+	case 4:
+		row.class, row.next = ClassRefused, StepStop
+	default:
+		row.class, row.next = ClassAbort, StepResumeWithBackoff
+	}
+	return row
 }
+
+// Class returns the code's class; a code that is not in the registry has one, too.
+func (c CloseCode) Class() Class { return c.row().class }
 
 // Next returns what a client does after an end with this code.
-func (c CloseCode) Next() NextStep {
-	for _, row := range closeCodes {
-		if row.code == c {
-			return row.next
-		}
-	}
-	switch c.Class() {
-	case ClassGraceful:
-		return StepDone
-	case ClassProtocol, ClassRefused:
-		return StepStop
-	case ClassAbort, ClassLost:
-	}
-	return StepResumeWithBackoff
-}
+func (c CloseCode) Next() NextStep { return c.row().next }
 
 // String returns the code's name, such as "Drained", or its number in hex.
-func (c CloseCode) String() string {
-	for _, row := range closeCodes {
-		if row.code == c {
-			return row.name
-		}
-	}
-	return fmt.Sprintf("%#x", uint64(c))
-}
+func (c CloseCode) String() string { return c.row().name }
 
 // String returns the class's name in lower case, such as "graceful".
 func (c Class) String() string {

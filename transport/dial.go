@@ -149,7 +149,7 @@ func (s *Session) hello(ctx context.Context, l *link) error {
 		return &Error{Code: Unauthorized, Reason: "certificate not accepted", Err: err}
 	}
 	s.mu.Lock()
-	s.identity = identity
+	s.identity, s.kept = identity, welcome.GetKept()
 	s.peer = Peer{ID: server, Fingerprint: certs.FingerprintOf(leaf), Addr: l.conn.RemoteAddr(), Software: printable(welcome.GetServer())}
 	s.mu.Unlock()
 	return nil

@@ -351,7 +351,7 @@ func (srv *Server) register(l *link, peer Peer, hello *controlpb.Hello) (s *Sess
 	if s.hold != nil {
 		s.hold.Stop()
 	}
-	s.attempt, s.peer, s.identity, s.since = hello.GetAttempt(), peer, peer.ID, time.Now()
+	s.attempt, s.kept, s.peer, s.identity, s.since = hello.GetAttempt(), kept, peer, peer.ID, time.Now()
 	l.sess, l.attempt = s, hello.GetAttempt()
 	return s, kept, why, nil
 }

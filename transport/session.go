@@ -68,6 +68,7 @@ type Session struct {
 	changed  chan struct{} // closed, and made anew, at each change of state
 	peer     Peer
 	identity certs.ID // the client's, as the server sees it
+	kept     bool     // the server still had the session when its connection was made
 	aborted  bool     // Abort was called: do not keep it
 	outcome  *Error   // set with the state ended
 	since    time.Time
@@ -121,6 +122,14 @@ func (s *Session) Identity() certs.ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.identity
+}
+
+// Kept says whether the server still had the session when the connection that carries it was
+// made; on a first connection it had not.
+func (s *Session) Kept() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept
 }
 
 // State returns where the session is in its life.

@@ -1,0 +1,55 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+
+	"github.com/quic-go/quic-go"
+)
+
+// What the tests reach for beyond the public API.
+
+const (
+	PingPadding       = pingPadding
+	MaxUnknownStreams = maxUnknownStreams
+	CloseGrace        = closeGrace
+	MaxControlFrame   = maxControlFrame
+)
+
+// CloseCodeRows returns the registry as text, for the test of the table.
+func CloseCodeRows() (codes []CloseCode, names []string, classes []Class, next []NextStep) {
+	for _, row := range closeCodes {
+		codes, names, classes, next = append(codes, row.code), append(names, row.name), append(classes, row.class), append(next, row.next)
+	}
+	return codes, names, classes, next
+}
+
+// ClientTLS returns the TLS configuration of a client.
+func ClientTLS(cfg *Config) *tls.Config { return clientTLS(cfg) }
+
+// QUICConfig returns the QUIC configuration of either side.
+func QUICConfig(cfg *Config) *quic.Config { return cfg.withDefaults().quicConfig() }
+
+// Resume makes a new connection for s's session, with its id and key and this attempt.
+// Until clients reconnect by themselves, it is how a test does.
+func Resume(ctx context.Context, s *Session, addr string, attempt uint64, cfg *Config) (*Session, error) {
+	return ResumeWithKey(ctx, s, s.key, addr, attempt, cfg)
+}
+
+// ResumeWithKey is Resume with another key.
+func ResumeWithKey(ctx context.Context, s *Session, key [16]byte, addr string, attempt uint64, cfg *Config) (*Session, error) {
+	again := newSession(cfg.withDefaults(), s.id, key)
+	again.client = true
+	again.attempt = attempt - 1
+	if err := again.connect(ctx, addr); err != nil {
+		return nil, err
+	}
+	return again, nil
+}
+
+// Conn returns the connection that carries s.
+func Conn(s *Session) *quic.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link.conn
+}
