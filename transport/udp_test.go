@@ -1,0 +1,120 @@
+package transport_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// overUDP starts a server on loopback and returns a way to connect to it.
+func overUDP(tb testing.TB, cfg transport.Config) (*transport.Server, func(name string) *transport.Session) {
+	tb.Helper()
+	authority, err := certs.NewAuthority(certs.Env{})
+	require.NoError(tb, err)
+	cfg.Credentials, err = authority.IssueServer([]string{"localhost"})
+	require.NoError(tb, err)
+	cfg.Addr = "127.0.0.1:0"
+	srv, err := transport.Listen(&cfg)
+	require.NoError(tb, err)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = srv.Serve(context.Background())
+	}()
+	tb.Cleanup(func() {
+		_ = srv.Close()
+		<-served
+	})
+	return srv, func(name string) *transport.Session {
+		cred, err := authority.IssueUser(name)
+		require.NoError(tb, err)
+		s, err := transport.Dial(context.Background(), srv.Addr().String(), &transport.Config{Credentials: cred})
+		require.NoError(tb, err)
+		return s
+	}
+}
+
+func TestOverUDP(t *testing.T) {
+	srv, dial := overUDP(t, transport.Config{Handlers: on(echo)})
+	alice, bob, carol := dial("alice"), dial("bob"), dial("carol")
+	var wg sync.WaitGroup
+	for i := range 100 {
+		for _, s := range []*transport.Session{alice, bob, carol} {
+			wg.Go(func() {
+				text := fmt.Sprint(i)
+				back, err := say(t.Context(), s, text)
+				assert.NoError(t, err)
+				assert.Equal(t, text, back)
+			})
+		}
+	}
+	wg.Wait()
+	require.NoError(t, alice.Release(t.Context()))
+	bob.Abort(transport.Aborted, "")
+	requireEnd(t, bob, transport.Aborted, false)
+	require.NoError(t, srv.Shutdown(t.Context()))
+	requireEnd(t, carol, transport.Drained, false)
+}
+
+func TestListenSaysWhy(t *testing.T) {
+	srv, _ := overUDP(t, transport.Config{})
+	cred := &certs.Credentials{}
+	_, err := transport.Listen(&transport.Config{Credentials: cred, Addr: srv.Addr().String()})
+	require.ErrorContains(t, err, "address already in use")
+	_, err = transport.Listen(&transport.Config{Credentials: cred, Addr: "no port"})
+	require.ErrorContains(t, err, "no port")
+	_, err = transport.Dial(t.Context(), "no port", &transport.Config{Credentials: cred})
+	require.ErrorContains(t, err, "no port")
+}
+
+// A stream for each call, 64 bytes there and back: what the floors above build on.
+func BenchmarkStream(b *testing.B) {
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("64B-%d", callers), func(b *testing.B) {
+			_, dial := overUDP(b, transport.Config{Handlers: on(func(_ context.Context, s *transport.Stream) {
+				var buf [64]byte
+				if _, err := io.ReadFull(s, buf[:]); err != nil {
+					return
+				}
+				if _, err := s.Write(buf[:]); err == nil {
+					_ = s.Close()
+				}
+			})})
+			client := dial("alice")
+			b.ReportAllocs()
+			b.SetParallelism(max(1, callers/2))
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				var buf [64]byte
+				for pb.Next() {
+					s, err := client.OpenStream(context.Background(), transport.StreamRPC)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					_, err = s.Write(buf[:])
+					_ = s.Close()
+					if err == nil {
+						_, err = io.ReadFull(s, buf[:])
+					}
+					if err == nil {
+						_, err = s.Read(buf[:1]) // to the end, which frees the stream
+					}
+					if err != io.EOF {
+						b.Error(err)
+						return
+					}
+					s.Free()
+				}
+			})
+		})
+	}
+}
