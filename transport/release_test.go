@@ -184,7 +184,7 @@ func TestS7GracefulCodeWithoutHandshakeIsAnAbort(t *testing.T) {
 					require.NoError(t, err)
 					_, err = call.Write([]byte{0x01})
 					require.NoError(t, err)
-					synctest.Wait()
+					time.Sleep(time.Second)
 					p.control(finish)
 					time.Sleep(time.Second)
 					server := srv.Sessions()[0]
