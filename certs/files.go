@@ -53,7 +53,7 @@ func readFile(path string, isKey bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // read only
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func writeNew(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp)
+	defer func() { _ = os.Remove(tmp) }() // the next write clears what stays
 	err = os.Link(tmp, path)
 	if err == nil {
 		return syncDir(filepath.Dir(path))
@@ -122,17 +122,17 @@ func writeNew(path string, data []byte, mode fs.FileMode) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// replace makes a file or exchanges its whole content at once. The update lock
+// replace makes a file that anyone may read, or exchanges its whole content at once. The update lock
 // must be held.
-func replace(path string, data []byte, mode fs.FileMode) error {
+func replace(path string, data []byte) error {
 	if len(data) > maxFile {
 		return fmt.Errorf("%s would have more than %d bytes", path, maxFile)
 	}
-	tmp, err := writeTemp(path, data, mode)
+	tmp, err := writeTemp(path, data, openMode)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp)
+	defer func() { _ = os.Remove(tmp) }() // the next write clears what stays
 	if err := rename(tmp, path); err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func writeTemp(path string, data []byte, mode fs.FileMode) (tmp string, err erro
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		os.Remove(tmp)
+		_ = os.Remove(tmp) // the next write clears what stays
 		return "", err
 	}
 	return tmp, nil

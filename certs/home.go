@@ -191,7 +191,7 @@ func (h *Home) ensureServer(a *Authority, wanted []string) error {
 	if err != nil {
 		return err
 	}
-	return replace(h.path(certFile(serverStem)), encodeCertificate(cert), openMode)
+	return replace(h.path(certFile(serverStem)), encodeCertificate(cert))
 }
 
 // fresh reports whether the authority issued cert to id and two thirds of its

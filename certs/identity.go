@@ -147,7 +147,7 @@ func (h *Home) issueUser(a *Authority, id ID) error {
 	if err != nil {
 		return err
 	}
-	return replace(h.path(certFile(stem)), encodeCertificate(cert), openMode)
+	return replace(h.path(certFile(stem)), encodeCertificate(cert))
 }
 
 // ensureDefault makes the user and then the default, so that a default always has
@@ -220,5 +220,5 @@ func (h *Home) recordIssued(name string, key Fingerprint) error {
 		fmt.Fprintln(&text, i)
 	}
 	fmt.Fprintln(&text, issued{key: key, name: name})
-	return replace(h.path("issued"), []byte(text.String()), openMode)
+	return replace(h.path("issued"), []byte(text.String()))
 }

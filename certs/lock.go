@@ -81,7 +81,7 @@ func readPID(path string) int {
 	if err != nil {
 		return 0
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // read only
 	text, err := io.ReadAll(io.LimitReader(f, 32))
 	if err != nil {
 		return 0

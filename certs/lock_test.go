@@ -51,7 +51,7 @@ func TestALockedHomeCanBeUsed(t *testing.T) {
 	home := newHome(t, certs.Env{})
 	lock, err := home.Lock()
 	require.NoError(t, err)
-	defer lock.Unlock()
+	defer func() { assert.NoError(t, lock.Unlock()) }()
 	userCredentials(t, home, "bob")
 	assert.NoError(t, home.Revoke("bob"))
 	assert.NoError(t, home.Init(nil, "alice"))
@@ -61,7 +61,7 @@ func TestTheHolderOfALockIsNamedOnlyIfKnown(t *testing.T) {
 	home := openHome(t, t.TempDir(), certs.Env{})
 	lock, err := home.Lock()
 	require.NoError(t, err)
-	defer lock.Unlock()
+	defer func() { assert.NoError(t, lock.Unlock()) }()
 	for _, text := range []string{"", "nonsense", "-1"} {
 		require.NoError(t, os.WriteFile(filepath.Join(home.Dir(), "serve.lock"), []byte(text), 0o600))
 		requireLocked(t, home, 0)

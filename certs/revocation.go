@@ -3,6 +3,7 @@ package certs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -63,7 +64,7 @@ func (h *Home) Revoke(name string) error {
 		if len(denied.lines) == before {
 			return nil
 		}
-		return replace(h.path("revoked"), []byte(denied.String()), openMode)
+		return replace(h.path("revoked"), []byte(denied.String()))
 	})
 }
 
@@ -123,12 +124,9 @@ func parseRevokedLine(text string) (revokedLine, error) {
 }
 
 func (r *revoked) add(line revokedLine) {
-	for _, l := range r.lines {
-		if l == line {
-			return
-		}
+	if !slices.Contains(r.lines, line) {
+		r.lines = append(r.lines, line)
 	}
-	r.lines = append(r.lines, line)
 }
 
 func (r *revoked) check(id ID, key Fingerprint) error {

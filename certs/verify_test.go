@@ -51,7 +51,7 @@ func TestAnotherAuthorityIsUnknown(t *testing.T) {
 
 	id, err := issueServer(t, ours).VerifyClient(chainOf(t, stranger))
 	failure := requireReason(t, certs.UnknownAuthority, id, err)
-	assert.Equal(t, certs.FingerprintOf(ours.Certificate()), failure.Expected)
+	assert.Equal(t, failure.Expected, certs.FingerprintOf(ours.Certificate()))
 	assert.Equal(t, certs.FingerprintOf(theirs.Certificate()), failure.Got)
 	assert.Equal(t, keyOf(stranger), failure.Peer)
 	assert.ErrorContains(t, err, failure.Expected.String())
@@ -63,12 +63,12 @@ func TestAnotherAuthorityIsUnknown(t *testing.T) {
 
 func TestAnAuthorityWithOurNameIsUnknownAllTheSame(t *testing.T) {
 	home, twin := newHome(t, certs.Env{}), newHome(t, certs.Env{})
-	real, _ := authorityOf(t, home)
+	genuine, _ := authorityOf(t, home)
 	_, twinKey := authorityOf(t, twin)
 	// Signed by the twin's key, in the name of the real authority.
-	forged := forge(t, leafTemplate(t, real, "user/alice", x509.ExtKeyUsageClientAuth),
-		&x509.Certificate{Subject: real.Subject, SubjectKeyId: real.SubjectKeyId, PublicKey: twinKey.Public(), IsCA: true}, twinKey)
-	id, err := serverCredentials(t, home).VerifyClient([]*x509.Certificate{forged, real})
+	forged := forge(t, leafTemplate(t, genuine, "user/alice", x509.ExtKeyUsageClientAuth),
+		&x509.Certificate{Subject: genuine.Subject, SubjectKeyId: genuine.SubjectKeyId, PublicKey: twinKey.Public(), IsCA: true}, twinKey)
+	id, err := serverCredentials(t, home).VerifyClient([]*x509.Certificate{forged, genuine})
 	requireReason(t, certs.UnknownAuthority, id, err)
 }
 
@@ -277,8 +277,7 @@ func TestCredentialsAreGoodForTLS(t *testing.T) {
 		alice, server := issueUser(t, a, "alice"), issueServer(t, a)
 
 		left, right := net.Pipe()
-		defer left.Close()
-		defer right.Close()
+		t.Cleanup(func() { _ = left.Close(); _ = right.Close() })
 		accepting := tls.Server(right, &tls.Config{
 			MinVersion: tls.VersionTLS13, Time: clk.Now,
 			Certificates: []tls.Certificate{server.Certificate},

@@ -78,6 +78,12 @@ type FrameReader struct {
 	buf      *[readBuffer]byte // nil while nothing is buffered
 	off, end int               // unread: buf[off:end]
 	err      error             // from r, to be returned once the buffer is empty
+
+	// The frame under way, for a read that goes on after a deadline has passed in its midst.
+	header int // how many varints of it have been read
+	typ    FrameType
+	left   uint64 // declared length of the body, less what was skipped
+	body   []byte // what there is of one that is longer than the buffer
 }
 
 // NewFrameReader returns a reader of the frames in r.
@@ -87,34 +93,46 @@ func NewFrameReader(r io.Reader) *FrameReader { return &FrameReader{r: r} }
 // with the reader and is valid until the next call.
 //
 // The error is io.EOF when the stream ends between two frames, and wraps
-// io.ErrUnexpectedEOF when it ends inside one; a [*FrameTooLargeError] or an
+// io.ErrUnexpectedEOF when it ends inside one; os.ErrDeadlineExceeded, after which the next call
+// goes on where this one ended; a [*FrameTooLargeError] or an
 // [*UnknownFrameError] when the peer broke the rules; or what the underlying
 // reader said.
 func (f *FrameReader) ReadFrame(limit FrameLimit) (FrameType, []byte, error) {
 	for {
-		t, err := f.readVarint(true)
-		if err != nil {
-			return 0, nil, err
-		}
-		n, err := f.readVarint(false)
-		if err != nil {
-			return 0, nil, err
-		}
-		most, known := limit(FrameType(t))
-		if !known {
-			if !FrameType(t).Ignorable() {
-				return 0, nil, &UnknownFrameError{Type: FrameType(t)}
-			}
-			if err := f.discard(n); err != nil {
+		if f.header == 0 {
+			t, err := f.readVarint(true)
+			if err != nil {
 				return 0, nil, err
 			}
+			f.header, f.typ = 1, FrameType(t)
+		}
+		if f.header == 1 {
+			n, err := f.readVarint(false)
+			if err != nil {
+				return 0, nil, err
+			}
+			f.header, f.left = 2, n
+		}
+		most, known := limit(f.typ)
+		if !known {
+			if !f.typ.Ignorable() {
+				return 0, nil, &UnknownFrameError{Type: f.typ}
+			}
+			if err := f.discard(); err != nil {
+				return 0, nil, err
+			}
+			f.header = 0
 			continue
 		}
-		if n > most {
-			return 0, nil, &FrameTooLargeError{Type: FrameType(t), Length: n, Limit: most}
+		if f.left > most {
+			return 0, nil, &FrameTooLargeError{Type: f.typ, Length: f.left, Limit: most}
 		}
-		body, err := f.readBody(int(n))
-		return FrameType(t), body, err
+		body, err := f.readBody(int(f.left))
+		if err != nil {
+			return 0, nil, err
+		}
+		f.header = 0
+		return f.typ, body, nil
 	}
 }
 
@@ -149,7 +167,11 @@ func (f *FrameReader) readBody(n int) ([]byte, error) {
 		f.off += n
 		return b, nil
 	}
-	body := make([]byte, 0, min(n, bodyChunk))
+	body := f.body
+	f.body = nil
+	if body == nil {
+		body = make([]byte, 0, min(n, bodyChunk))
+	}
 	for len(body) < n {
 		if len(body) == cap(body) {
 			grown := make([]byte, len(body), min(n, 2*cap(body)))
@@ -159,21 +181,22 @@ func (f *FrameReader) readBody(n int) ([]byte, error) {
 		m, err := f.Read(body[len(body):cap(body)])
 		body = body[:len(body)+m]
 		if err != nil && len(body) < n {
+			f.body = body
 			return nil, truncated(err)
 		}
 	}
 	return body, nil
 }
 
-// discard skips n bytes without keeping them.
-func (f *FrameReader) discard(n uint64) error {
-	for n > 0 {
+// discard skips the rest of a body without keeping it.
+func (f *FrameReader) discard() error {
+	for f.left > 0 {
 		if err := f.fill(1); err != nil {
 			return truncated(err)
 		}
-		m := min(n, uint64(f.end-f.off))
+		m := min(f.left, uint64(f.end-f.off))
 		f.off += int(m)
-		n -= m
+		f.left -= m
 	}
 	return nil
 }
@@ -259,4 +282,3 @@ func truncated(err error) error {
 	}
 	return err
 }
-

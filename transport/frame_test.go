@@ -98,6 +98,7 @@ func TestOversizedFrameIsRefusedBeforeItIsRead(t *testing.T) {
 func TestDeclaredLengthIsNotAllocatedUpFront(t *testing.T) {
 	wire := transport.AppendFrameHeader(nil, 2, 1<<20)
 	got := testing.Benchmark(func(b *testing.B) {
+		b.Helper()
 		b.ReportAllocs()
 		for b.Loop() {
 			_, _, err := transport.NewFrameReader(bytes.NewReader(wire)).ReadFrame(limits)

@@ -161,18 +161,5 @@ func (p *rawPeer) readWelcome() {
 	require.Equal(p.t, transport.FrameType(0x03), typ)
 }
 
-// eventually waits, on the fake clock, until cond holds.
-func eventually(t *testing.T, cond func() bool) {
-	t.Helper()
-	for range 1000 {
-		synctest.Wait()
-		if cond() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	require.FailNow(t, "it did not come true within ten seconds")
-}
-
 // counter counts from any goroutine.
 type counter struct{ atomic.Int64 }

@@ -49,7 +49,7 @@ type link struct {
 	initiator      bool          // of that release
 	answered       chan struct{} // closed with the peer's answer to our FINISH; nil unless awaited
 	refusal        *NotFinishedError
-	goingAway      bool // we drain: our GOAWAY has been sent
+	goingAway      bool          // we drain: our GOAWAY has been sent
 	disconnected   bool          // DISCONNECT has been sent or received: the outcome is fixed
 	goneAway       bool          // the peer drains: its's GOAWAY has arrived
 	reconnectAfter time.Duration // from it
@@ -265,7 +265,7 @@ func (l *link) refuseType(s *Stream) {
 	l.unknown++
 	n := l.unknown
 	l.mu.Unlock()
-	l.log.Debug("stream of unknown type", "session", l.sess.id, "type", uint64(s.typ), "so far", n)
+	l.log.Debug("stream of unknown type", "session", l.sess.id, "type", uint64(s.typ), "so_far", n)
 	if n > maxUnknownStreams {
 		l.close(ExcessiveLoad, "too many streams of unknown type")
 	}

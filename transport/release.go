@@ -82,7 +82,7 @@ func (l *link) finish(ctx context.Context, m mode) error {
 		}
 	}
 	if l.send(appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_Mode(m)})) != nil {
-		return nil // send has closed the link, whose outcome tells
+		return nil //nolint:nilerr // send has closed the link, whose outcome tells
 	}
 	if !l.await(ctx, m, answered) {
 		return nil

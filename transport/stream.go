@@ -70,7 +70,7 @@ func (r *receiver) Read(p []byte) (int, error) {
 		return n, err
 	}
 	s.end(recvEnded)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return n, err
 	}
 	if s.rejected.Load() {

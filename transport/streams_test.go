@@ -48,10 +48,16 @@ func TestHandlerLearnsWhyItsStreamEnded(t *testing.T) {
 		do   func(n *transporttest.Network, client *transport.Session, s *transport.Stream)
 		want error
 	}{
-		"canceled":     {func(_ *transporttest.Network, _ *transport.Session, s *transport.Stream) { s.Cancel(transport.StreamCanceled) }, &transport.StreamError{Code: transport.StreamCanceled}},
-		"deadline":     {func(_ *transporttest.Network, _ *transport.Session, s *transport.Stream) { s.Cancel(transport.StreamDeadline) }, &transport.StreamError{Code: transport.StreamDeadline}},
-		"peer aborted": {func(_ *transporttest.Network, c *transport.Session, _ *transport.Stream) { c.Abort(transport.Aborted, "") }, &transport.Error{Code: transport.Aborted}},
-		"lost":         {func(n *transporttest.Network, _ *transport.Session, _ *transport.Stream) { n.Cut() }, &transport.Error{Code: transport.Lost}},
+		"canceled": {func(_ *transporttest.Network, _ *transport.Session, s *transport.Stream) {
+			s.Cancel(transport.StreamCanceled)
+		}, &transport.StreamError{Code: transport.StreamCanceled}},
+		"deadline": {func(_ *transporttest.Network, _ *transport.Session, s *transport.Stream) {
+			s.Cancel(transport.StreamDeadline)
+		}, &transport.StreamError{Code: transport.StreamDeadline}},
+		"peer aborted": {func(_ *transporttest.Network, c *transport.Session, _ *transport.Stream) {
+			c.Abort(transport.Aborted, "")
+		}, &transport.Error{Code: transport.Aborted}},
+		"lost": {func(n *transporttest.Network, _ *transport.Session, _ *transport.Stream) { n.Cut() }, &transport.Error{Code: transport.Lost}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *transporttest.Network) {

@@ -2,6 +2,7 @@ package transport_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -108,7 +109,7 @@ func BenchmarkStream(b *testing.B) {
 					if err == nil {
 						_, err = s.Read(buf[:1]) // to the end, which frees the stream
 					}
-					if err != io.EOF {
+					if !errors.Is(err, io.EOF) {
 						b.Error(err)
 						return
 					}

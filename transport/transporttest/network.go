@@ -30,10 +30,9 @@ type Network struct {
 	router    *router
 	authority *certs.Authority
 
-	mu      sync.Mutex // guards what follows
-	hosts   byte       // how many there are
-	servers []*transport.Server
-	users   map[string]*certs.Credentials
+	mu    sync.Mutex // guards what follows
+	hosts byte       // how many there are
+	users map[string]*certs.Credentials
 }
 
 // New makes a network whose round trips take rtt. Certificates are made
