@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/pflag"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// defaultServer is where a server listens, and a client looks for it.
+const defaultServer = "127.0.0.1:4433"
+
+// homeFlag adds --home.
+func (a *app) homeFlag(fs *pflag.FlagSet) *string {
+	return fs.String("home", a.getenv("TRUNKLINE_HOME"), "`DIR` of keys and certificates (default $TRUNKLINE_HOME, or the user's config folder)")
+}
+
+// openHome opens the home at dir, or the default one.
+func (a *app) openHome(dir string) (*certs.Home, error) {
+	if dir == "" {
+		var err error
+		if dir, err = certs.DefaultHomeDir(); err != nil {
+			return nil, withHint(err, "name a folder with --home or TRUNKLINE_HOME")
+		}
+	}
+	return certs.OpenHome(dir, certs.Env{})
+}
+
+// A clientFlags holds what every client command can be told.
+type clientFlags struct{ server, as, home *string }
+
+// clientFlags adds --server, --as and --home.
+func (a *app) clientFlags(fs *pflag.FlagSet) clientFlags {
+	server := a.getenv("TRUNKLINE_SERVER")
+	if server == "" {
+		server = defaultServer
+	}
+	return clientFlags{
+		server: fs.String("server", server, "`HOST:PORT` of the server (default $TRUNKLINE_SERVER)"),
+		as:     fs.String("as", "", "`NAME` of the identity to use (default: the local user's)"),
+		home:   a.homeFlag(fs),
+	}
+}
+
+// dial opens a session with the server, as the identity that the flags choose.
+func (a *app) dial(ctx context.Context, f clientFlags) (*transport.Session, error) {
+	if *f.as != "" {
+		if err := certs.ValidName(*f.as); err != nil {
+			return nil, usagef("--as: %s", err)
+		}
+	}
+	home, err := a.openHome(*f.home)
+	if err != nil {
+		return nil, err
+	}
+	cred, err := home.UserCredentials(*f.as)
+	switch {
+	case errors.Is(err, certs.ErrNoIdentity):
+		return nil, withHint(err, "the first run of \"trunkline serve\" makes an authority and identities in %s", home.Dir())
+	case errors.Is(err, certs.ErrRevoked):
+		// The server would say the same.
+		return nil, &transport.Error{Code: transport.Revoked, Reason: err.Error(), Err: err}
+	case err != nil:
+		return nil, err
+	}
+	return transport.Dial(ctx, *f.server, &transport.Config{
+		Credentials: cred,
+		Name:        "trunkline/" + version,
+	})
+}
+
+// interruptible returns a context that ends with the first signal.
+func (a *app) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case s := <-a.signals:
+			cancel(errors.New("interrupted (" + s.String() + ")"))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}

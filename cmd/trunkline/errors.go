@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// Exit codes. Scripts rely on them.
+const (
+	exitOK       = 0 // released or drained
+	exitError    = 1 // anything else
+	exitUsage    = 2 // the command line is wrong
+	exitRefused  = 3 // the server refused the session, or its key is not the expected one
+	exitAborted  = 4 // the session was aborted
+	exitLost     = 5 // the server was lost, or never reached
+	exitAnswered = 6 // the call was answered with an error status
+)
+
+// A usageError is a fault of the command line.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// A hintedError says what can be done about it.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+func withHint(err error, format string, args ...any) error {
+	return &hintedError{err, fmt.Sprintf(format, args...)}
+}
+
+// exitCode returns the code with which a command that failed with err ends.
+func exitCode(err error) int {
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	if code, ok := transport.CodeOf(err); ok {
+		return exitCodeOf(code)
+	}
+	if e, ok := errors.AsType[*rpc.Error](err); ok && e.Remote {
+		return exitAnswered
+	}
+	return exitError
+}
+
+// exitCodeOf returns the exit code for the end of a session.
+func exitCodeOf(code transport.CloseCode) int {
+	switch code.Class() {
+	case transport.ClassGraceful:
+		return exitOK
+	case transport.ClassRefused:
+		return exitRefused
+	case transport.ClassAbort, transport.ClassProtocol:
+		return exitAborted
+	case transport.ClassLost:
+		return exitLost
+	}
+	return exitError
+}
+
+// report prints err, and what can be done about it, to stderr.
+func (a *app) report(err error) {
+	_, _ = fmt.Fprintf(a.stderr, "trunkline: error: %s\n", plain(err.Error()))
+	if hint := hintFor(err); hint != "" {
+		_, _ = fmt.Fprintf(a.stderr, "trunkline: hint: %s\n", hint)
+	}
+}
+
+// hintFor returns what can be done about err, or "".
+func hintFor(err error) string {
+	if e, ok := errors.AsType[*hintedError](err); ok {
+		return e.hint
+	}
+	if e, ok := errors.AsType[*certs.KeyPermissionError](err); ok {
+		return "run: " + e.Fix
+	}
+	if e, ok := errors.AsType[*certs.VerifyError](err); ok && e.Reason == certs.UnknownAuthority {
+		return fmt.Sprintf("the authority expected is %s, the one shown is %s", e.Expected, e.Got)
+	}
+	if e, ok := errors.AsType[*transport.Error](err); ok {
+		switch e.Code {
+		case transport.Expired:
+			return "the certificate is renewed on the machine that holds the authority, by: trunkline serve"
+		case transport.Lost:
+			return "is the server running, and --server its address? start one with: trunkline serve"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// The events that chat prints, one a line. With --json they are the JSON of these
+// structs, which scripts rely on; for people they are what line returns.
+type event interface {
+	line() string
+}
+
+type connectedEvent struct {
+	Type     string `json:"type"`  // "session"
+	State    string `json:"state"` // "connected"
+	Server   string `json:"server"`
+	Identity string `json:"identity"` // SPIFFE ID
+	Name     string `json:"name"`     // of the user; what "from" and "who" say
+	Session  string `json:"session"`  // id, in hex
+}
+
+type endedEvent struct {
+	Type   string               `json:"type"`             // "session"
+	State  string               `json:"state"`            // "released", "drained", "aborted", "refused" or "lost"
+	Code   string               `json:"code"`             // name of the close code
+	Number *transport.CloseCode `json:"number,omitempty"` // its number; none for Lost
+	Reason string               `json:"reason"`
+}
+
+type joinedEvent struct {
+	Type    string   `json:"type"` // "joined"
+	Room    string   `json:"room"`
+	Epoch   uint64   `json:"epoch"`
+	Head    uint64   `json:"head"`
+	Members []string `json:"members"`
+}
+
+type messageEvent struct {
+	Type string    `json:"type"` // "message"
+	Room string    `json:"room"`
+	Seq  uint64    `json:"seq"`
+	From string    `json:"from"`
+	Time time.Time `json:"time"`
+	ID   string    `json:"id"`
+	Text string    `json:"text"`
+}
+
+type sentEvent struct {
+	Type      string `json:"type"` // "sent"
+	Room      string `json:"room"`
+	Seq       uint64 `json:"seq"`
+	ID        string `json:"id"`
+	Duplicate bool   `json:"duplicate"`
+}
+
+type rejectedEvent struct {
+	Type    string `json:"type"` // "rejected"
+	Room    string `json:"room"`
+	Request string `json:"request"` // "join", "publish" or "leave"
+	ID      string `json:"id"`
+	Code    string `json:"code"`
+	Reason  string `json:"reason"`
+}
+
+type presenceEvent struct {
+	Type  string `json:"type"` // "presence"
+	Room  string `json:"room"`
+	Who   string `json:"who"`
+	State string `json:"state"` // "joined", "left", "lost" or "back"
+}
+
+type membersEvent struct {
+	Type    string   `json:"type"` // "members"
+	Room    string   `json:"room"`
+	Members []string `json:"members"`
+}
+
+type leftEvent struct {
+	Type string `json:"type"` // "left"
+	Room string `json:"room"`
+}
+
+func (e *connectedEvent) line() string {
+	return fmt.Sprintf("* connected to %s as %s", e.Server, e.Name)
+}
+
+func (e *endedEvent) line() string {
+	line := "* session " + e.State
+	if !strings.EqualFold(e.Code, e.State) {
+		line += " (" + e.Code + ")"
+	}
+	if e.Reason != "" {
+		line += ": " + e.Reason
+	}
+	return line
+}
+
+func (e *joinedEvent) line() string {
+	return fmt.Sprintf("* joined %s, at %d, with %s", e.Room, e.Head, strings.Join(e.Members, ", "))
+}
+
+func (e *messageEvent) line() string {
+	return fmt.Sprintf("%s %s %s: %s", e.Time.Local().Format("15:04"), e.Room, e.From, e.Text)
+}
+
+func (e *sentEvent) line() string { return fmt.Sprintf("* sent to %s, at %d", e.Room, e.Seq) }
+
+func (e *rejectedEvent) line() string {
+	return fmt.Sprintf("* %s rejected in %s: %s: %s", e.Request, e.Room, e.Code, e.Reason)
+}
+
+func (e *presenceEvent) line() string {
+	return fmt.Sprintf("* %s %s: %s", e.Room, e.State, e.Who)
+}
+
+func (e *membersEvent) line() string {
+	return fmt.Sprintf("* in %s: %s", e.Room, strings.Join(e.Members, ", "))
+}
+
+func (e *leftEvent) line() string { return "* left " + e.Room }
+
+// eventOf returns what is printed for an event of the chat client.
+func eventOf(e chat.Event) event {
+	switch e := e.(type) {
+	case *chat.Joined:
+		return &joinedEvent{"joined", e.Room, e.Epoch, e.Head, e.Members}
+	case *chat.Message:
+		return &messageEvent{"message", e.Room, e.Position.Seq, e.From, e.Time, e.ID, e.Text}
+	case *chat.Sent:
+		return &sentEvent{"sent", e.Room, e.Position.Seq, e.ID, e.Duplicate}
+	case *chat.Rejected:
+		return &rejectedEvent{"rejected", e.Room, string(e.Request), e.ID, e.Code.String(), e.Reason}
+	case *chat.Presence:
+		return &presenceEvent{"presence", e.Room, e.Who, string(e.State)}
+	case *chat.Members:
+		return &membersEvent{"members", e.Room, e.Names}
+	case *chat.Left:
+		return &leftEvent{"left", e.Room}
+	}
+	return nil
+}
+
+// connected says that the session is live.
+func connected(s *transport.Session, server string) event {
+	id := s.Identity()
+	return &connectedEvent{"session", "connected", server, id.String(), id.Name, s.ID().String()}
+}
+
+// ended says how the session ended; nil is a release.
+func ended(end *transport.Error) event {
+	if end == nil {
+		end = &transport.Error{Code: transport.Released}
+	}
+	e := &endedEvent{Type: "session", State: endState(end.Code), Code: end.Code.String(), Reason: end.Reason}
+	if end.Code != transport.Lost {
+		e.Number = &end.Code
+	}
+	return e
+}
+
+// endState returns what an end by code is called.
+func endState(code transport.CloseCode) string {
+	switch code.Class() {
+	case transport.ClassGraceful:
+		if code == transport.Drained {
+			return "drained"
+		}
+		return "released"
+	case transport.ClassRefused:
+		return "refused"
+	case transport.ClassLost:
+		return "lost"
+	case transport.ClassAbort, transport.ClassProtocol:
+	}
+	return "aborted"
+}
+
+// A roster keeps who is in which room, from the events.
+type roster map[string][]string
+
+func (r roster) note(e chat.Event) {
+	switch e := e.(type) {
+	case *chat.Joined:
+		r[e.Room] = e.Members
+	case *chat.Members:
+		r[e.Room] = e.Names
+	case *chat.Left:
+		delete(r, e.Room)
+	case *chat.Rejected:
+		if e.Request == chat.RequestJoin {
+			delete(r, e.Room)
+		}
+	case *chat.Presence:
+		members := slices.DeleteFunc(slices.Clone(r[e.Room]), func(who string) bool { return who == e.Who })
+		if e.State == chat.PresenceJoined || e.State == chat.PresenceBack {
+			members = append(members, e.Who)
+			slices.Sort(members)
+		}
+		r[e.Room] = members
+	}
+}
+
+// format returns the line that is printed for e, without its end.
+func format(e event, asJSON bool) (string, error) {
+	if !asJSON {
+		return plain(e.line()), nil
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return "", err
+	}
+	return escaped(string(b)), nil
+}
+
+// printable says whether a character may reach a terminal. Controls and what reorders text may not,
+// for with them others could write anywhere on the screen; joiners, which many scripts
+// and emoji need, may.
+func printable(r rune) bool {
+	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
+	return unicode.IsGraphic(r) || r == zeroWidthNonJoiner || r == zeroWidthJoiner
+}
+
+// plain makes text that others wrote fit for a terminal.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case printable(r):
+			return r
+		case r == '\t' || r == '\n':
+			return ' '
+		}
+		return unicode.ReplacementChar
+	}, s)
+}
+
+// escaped escapes in JSON what encoding/json leaves and a terminal should not get.
+func escaped(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return !printable(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case printable(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,99 @@
+// Trunkline is chat and RPC over QUIC, in one binary: the server, the chat client, and
+// a caller of methods. Run "trunkline help".
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is what both sides tell each other about their software.
+const version = "0.1.0"
+
+func main() { os.Exit(mainCode()) }
+
+// mainCode runs the process's command and returns its exit code.
+func mainCode() int {
+	// quic-go would print a warning of its own about socket buffers, in every command.
+	if os.Getenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING") == "" {
+		_ = os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	a := &app{
+		stdin:   os.Stdin,
+		stdout:  os.Stdout,
+		stderr:  os.Stderr,
+		getenv:  os.Getenv,
+		signals: signals,
+	}
+	return a.run(context.Background(), os.Args[1:])
+}
+
+// An app is one run of the program. What it touches of the process is in here.
+type app struct {
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	getenv  func(string) string
+	signals <-chan os.Signal // SIGINT and SIGTERM
+}
+
+// A command is one word of the command line.
+type command struct {
+	name string
+	args string // for the usage line
+	line string // what it does, in one line
+	help string // examples, then details
+	run  func(a *app, ctx context.Context, c *command, args []string) error
+}
+
+// commands in the order in which help lists them.
+func commands() []*command {
+	return []*command{
+		{name: "serve", args: "", line: "run a server", help: serveHelp, run: (*app).serve},
+		{name: "chat", args: "ROOM...", line: "talk in rooms", help: chatHelp, run: (*app).chat},
+		{name: "call", args: "METHOD [JSON | -]", line: "call a method and print its reply", help: callHelp, run: (*app).call},
+	}
+}
+
+// run runs one command and returns the exit code of the contract, see exitCode.
+func (a *app) run(ctx context.Context, args []string) int {
+	err := a.dispatch(ctx, args)
+	if err == nil || errors.Is(err, errHelped) {
+		return exitOK
+	}
+	a.report(err)
+	return exitCode(err)
+}
+
+func (a *app) dispatch(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		if err := a.help(a.stderr, nil); err != nil {
+			return err
+		}
+		return usagef("no command")
+	}
+	switch args[0] {
+	case "help", "--help", "-h":
+		return a.help(a.stdout, args[1:])
+	case "version", "--version":
+		return a.print("trunkline " + version + "\n")
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return c.run(a, ctx, c, args[1:])
+		}
+	}
+	return withHint(usagef("unknown command %q", args[0]), "trunkline help lists the commands")
+}
+
+// print writes text for the person, or the script, to stdout.
+func (a *app) print(text string) error {
+	_, err := io.WriteString(a.stdout, text)
+	return err
+}

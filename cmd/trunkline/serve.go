@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/user"
+	"time"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+const serveHelp = `examples:
+  trunkline serve                                    on 127.0.0.1:4433
+  trunkline serve --listen :4433 --san chat.example  for other machines too
+  TRUNKLINE_HOME=/srv/trunkline trunkline serve      with another home
+
+The first run makes an authority, a server certificate and an identity for the
+local user in the home. When the server is ready it prints one line on stdout,
+"listening on ADDR"; its log goes to stderr. SIGINT or SIGTERM drains: clients
+are told, calls in flight finish. A second signal aborts.
+`
+
+// serve runs a server until a signal drains it.
+func (a *app) serve(ctx context.Context, c *command, args []string) error {
+	fs := flagSet(c)
+	listen := fs.String("listen", defaultServer, "`HOST:PORT` to listen on")
+	homeDir := a.homeFlag(fs)
+	sans := fs.StringSlice("san", nil, "further host `NAME` or address for the server certificate")
+	drain := fs.Duration("drain-timeout", 10*time.Second, "how long a drain waits for work in flight")
+	rest, err := a.parse(c, fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usagef("serve takes no arguments, but there is %q", rest[0])
+	}
+	log := slog.New(slog.NewTextHandler(a.stderr, nil))
+
+	home, err := a.openHome(*homeDir)
+	if err != nil {
+		return err
+	}
+	lock, err := home.Lock()
+	if err != nil {
+		if errors.Is(err, certs.ErrLocked) {
+			return withHint(err, "one server runs on a home; give this one another with --home")
+		}
+		return err
+	}
+	defer func() { _ = lock.Unlock() }() // the system frees it in any case
+	if err := home.Init(*sans, localUser()); err != nil {
+		return err
+	}
+	cred, err := home.ServerCredentials()
+	if err != nil {
+		return err
+	}
+
+	rooms := chat.NewServer(chat.Config{
+		Log:    chat.NewMemoryLog(chat.MemoryLogConfig{}),
+		Domain: cred.ID().Domain,
+		Logger: log,
+	})
+	defer rooms.Close()
+	srv, err := transport.Listen(&transport.Config{
+		Credentials: cred,
+		Addr:        *listen,
+		Name:        "trunkline/" + version,
+		Logger:      log,
+		Authorize: func(_ context.Context, p transport.Peer) error {
+			return checkRevoked(home, p)
+		},
+		Handlers: map[transport.StreamType]transport.Handler{
+			transport.StreamRPC:  builtins(log).ServeStream,
+			transport.StreamChat: rooms.ServeStream,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ctx) }()
+	if err := a.print(fmt.Sprintf("listening on %s\n", srv.Addr())); err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	select {
+	case err := <-served:
+		return err
+	case s := <-a.signals:
+		log.Info("draining", "signal", s, "timeout", *drain)
+	}
+	return a.drain(ctx, srv, *drain)
+}
+
+// drain shuts srv down in order, and at once at the next signal.
+func (a *app) drain(ctx context.Context, srv *transport.Server, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- srv.Shutdown(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case s := <-a.signals:
+		return errors.Join(fmt.Errorf("aborted by a second signal (%s)", s), srv.Close())
+	}
+}
+
+// checkRevoked refuses who has been revoked. A list that can't be read refuses everyone.
+func checkRevoked(home *certs.Home, p transport.Peer) error {
+	err := home.CheckRevoked(p.ID, p.Fingerprint)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, certs.ErrRevoked):
+		return &transport.Error{Code: transport.Revoked, Reason: "the certificate has been revoked", Err: err}
+	default:
+		return &transport.Error{Code: transport.Internal, Reason: "the list of revoked certificates can't be read", Err: err}
+	}
+}
+
+// localUser returns a name for the identity of whoever runs this process.
+func localUser() string {
+	u, err := user.Current()
+	if err != nil {
+		return certs.NameFrom("")
+	}
+	return certs.NameFrom(u.Username)
+}
