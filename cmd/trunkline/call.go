@@ -82,7 +82,7 @@ func release(ctx context.Context, session releaser) error {
 func (a *app) exchange(ctx context.Context, conn rpc.Conn, method string, requests io.Reader) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stream, err := rpc.Bidi[json.RawMessage, json.RawMessage](method).Call(ctx, conn, rpc.WithCodec("json"))
+	stream, err := rpc.Bidi[rpc.Raw, rpc.Raw](method).Call(ctx, conn, rpc.WithCodec("json"))
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (a *app) exchange(ctx context.Context, conn rpc.Conn, method string, reques
 
 // sendAll sends each JSON value of r as one message. A fault of the input is an error; that the
 // call is over is none, for its answer tells.
-func sendAll(stream *rpc.Stream[json.RawMessage, json.RawMessage], r io.Reader) error {
+func sendAll(stream *rpc.Stream[rpc.Raw, rpc.Raw], r io.Reader) error {
 	dec := json.NewDecoder(r)
 	for {
 		var request json.RawMessage
@@ -125,7 +125,8 @@ func sendAll(stream *rpc.Stream[json.RawMessage, json.RawMessage], r io.Reader) 
 		if err != nil {
 			return usagef("the request is not valid JSON: %s", err)
 		}
-		if stream.Send(&request) != nil {
+		raw := rpc.Raw(request)
+		if stream.Send(&raw) != nil {
 			return nil //nolint:nilerr // the answer tells
 		}
 	}

@@ -81,8 +81,8 @@ func (c *conversation) run(ctx context.Context, a *app, server string) error {
 		c.session.Abort(transport.Aborted, "client failed")
 	}
 	waitErr := c.session.Wait(ctx)
-	var end *transport.Error
-	if waitErr != nil && !errors.As(waitErr, &end) {
+	end, ok := errors.AsType[*transport.Error](waitErr)
+	if waitErr != nil && !ok {
 		return waitErr
 	}
 	c.out.print(ended(end))
@@ -136,10 +136,7 @@ func (c *conversation) talk(ctx context.Context, a *app) error {
 	if err := c.unlessEnded(err); err != nil {
 		return err
 	}
-	if err := release(ctx, c.session); c.unlessEnded(err) != nil {
-		return err
-	}
-	return inputErr
+	return errors.Join(inputErr, c.unlessEnded(release(ctx, c.session)))
 }
 
 // unlessEnded drops errors that only say what the end of the session says better.
@@ -275,8 +272,7 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 
 // reject prints that a request was not carried out, unless the reason is the end of the session.
 func (c *conversation) reject(err error, request chat.Request, room, id string) {
-	var e *chat.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*chat.Error](err); ok {
 		c.out.print(&rejectedEvent{"rejected", room, string(request), id, e.Code.String(), e.Reason})
 	}
 }

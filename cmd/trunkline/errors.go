@@ -87,13 +87,11 @@ func hintFor(err error) string {
 	if e, ok := errors.AsType[*certs.VerifyError](err); ok && e.Reason == certs.UnknownAuthority {
 		return fmt.Sprintf("the authority expected is %s, the one shown is %s", e.Expected, e.Got)
 	}
-	if e, ok := errors.AsType[*transport.Error](err); ok {
-		switch e.Code {
-		case transport.Expired:
-			return "the certificate is renewed on the machine that holds the authority, by: trunkline serve"
-		case transport.Lost:
-			return "is the server running, and --server its address? start one with: trunkline serve"
-		}
+	switch code, _ := transport.CodeOf(err); {
+	case code == transport.Expired:
+		return "the certificate is renewed on the machine that holds the authority, by: trunkline serve"
+	case code == transport.Lost:
+		return "is the server running, and --server its address? start one with: trunkline serve"
 	}
 	return ""
 }
