@@ -76,7 +76,9 @@ func (n *Network) Conn() net.PacketConn {
 	n.hosts++
 	addr := &net.UDPAddr{IP: net.IPv4(10, 0, 0, n.hosts), Port: 4433}
 	one := &simnet.Simnet{Router: n.router} // one each, for they start one by one
-	conn := one.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{Latency: n.rtt / 2})
+	conn := one.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{LatencyFunc: func(p simnet.Packet) time.Duration {
+		return n.rtt/2 + n.router.queued(p.To)
+	}})
 	require.NoError(n.t, one.Start())
 	n.t.Cleanup(func() {
 		_ = conn.Close()
@@ -159,12 +161,19 @@ func (n *Network) Drop(drop func(Packet) bool) { n.router.setDrop(drop) }
 // Cut makes every packet vanish from now on.
 func (n *Network) Cut() { n.Drop(func(Packet) bool { return true }) }
 
-// router loses packets on request.
+// Limit makes the way to each host carry at most rate bits per second from now on, with a queue
+// of buffer bytes before it; what does not fit is lost. Without it no packet waits for another.
+func (n *Network) Limit(rate, buffer int) { n.router.limit(rate, buffer) }
+
+// router loses packets on request, and when a queue is full.
 type router struct {
 	simnet.PerfectRouter
 
-	mu   sync.Mutex // guards drop
-	drop func(Packet) bool
+	mu     sync.Mutex // guards what follows
+	drop   func(Packet) bool
+	rate   int                  // bits per second; 0: no limit
+	buffer int                  // bytes
+	free   map[string]time.Time // by destination: when its queue will be empty
 }
 
 func (r *router) setDrop(drop func(Packet) bool) {
@@ -173,14 +182,50 @@ func (r *router) setDrop(drop func(Packet) bool) {
 	r.drop = drop
 }
 
+func (r *router) limit(rate, buffer int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rate, r.buffer, r.free = rate, buffer, make(map[string]time.Time)
+}
+
+// queued returns how long the packet that was last sent to a host waits for those before it
+// and for itself to be put on the wire.
+func (r *router) queued(to net.Addr) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rate == 0 {
+		return 0
+	}
+	return time.Until(r.free[to.String()])
+}
+
+// lose says whether a packet is lost; if not, it takes its place in the queue.
+func (r *router) lose(p simnet.Packet) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.drop != nil && r.drop(Packet{From: p.From, To: p.To, Data: p.Data}) {
+		return true
+	}
+	if r.rate == 0 {
+		return false
+	}
+	onWire := func(bytes int) time.Duration { return time.Duration(bytes) * 8 * time.Second / time.Duration(r.rate) }
+	now := time.Now()
+	free := r.free[p.To.String()]
+	if free.Before(now) {
+		free = now
+	}
+	if free.Sub(now) > onWire(r.buffer) {
+		return true
+	}
+	r.free[p.To.String()] = free.Add(onWire(len(p.Data)))
+	return false
+}
+
 // SendPacket implements simnet.Router.
 func (r *router) SendPacket(p simnet.Packet) error {
-	r.mu.Lock()
-	lost := r.drop != nil && r.drop(Packet{From: p.From, To: p.To, Data: p.Data})
-	r.mu.Unlock()
-	if lost {
-		return nil
+	if !r.lose(p) {
+		_ = r.PerfectRouter.SendPacket(p) // to a host that is gone: lost
 	}
-	_ = r.PerfectRouter.SendPacket(p) // to a host that is gone: lost
 	return nil
 }
