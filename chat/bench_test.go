@@ -1,0 +1,116 @@
+package chat_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/transport"
+	"github.com/trunkline-go/trunkline/transport/transporttest"
+)
+
+// inFlight is how many messages the benchmarks have unacknowledged.
+const inFlight = 64
+
+// BenchmarkFanout publishes from one session to many over UDP on loopback. One operation is one message
+// that has reached every subscriber. p99 is the time from Publish to Next.
+func BenchmarkFanout(b *testing.B) {
+	for _, readers := range []int{1, 100} {
+		b.Run(fmt.Sprintf("readers=%d", readers), func(b *testing.B) { fanout(b, readers, 0, 0) })
+	}
+}
+
+// BenchmarkStalled is C6: a line every few milliseconds to 100 readers, and the same with one more that
+// does not read.
+func BenchmarkStalled(b *testing.B) {
+	for _, stalled := range []int{0, 1} {
+		b.Run(fmt.Sprintf("stalled=%d", stalled), func(b *testing.B) { fanout(b, 100, stalled, 25*time.Millisecond) })
+	}
+}
+
+func fanout(b *testing.B, readers, stalled int, pace time.Duration) {
+	b.Helper()
+	n := transporttest.New(b, 0)
+	server := chat.NewServer(chat.Config{Log: chat.NewMemoryLog(chat.MemoryLogConfig{}), Domain: n.Authority().Domain()})
+	defer server.Close()
+	cred, err := n.Authority().IssueServer([]string{"localhost"})
+	require.NoError(b, err)
+	srv, err := transport.Listen(&transport.Config{Credentials: cred, Addr: "127.0.0.1:0", Handlers: map[transport.StreamType]transport.Handler{
+		transport.StreamChat: server.ServeStream,
+	}})
+	require.NoError(b, err)
+	go func() { _ = srv.Serve(context.Background()) }()
+	defer srv.Close()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	join := func(name string) *chat.Client {
+		s, err := transport.Dial(ctx, srv.Addr().String(), &transport.Config{Credentials: n.User(name)})
+		require.NoError(b, err)
+		c, err := chat.NewClient(ctx, s, chat.ClientConfig{MaxUnacknowledged: inFlight})
+		require.NoError(b, err)
+		require.NoError(b, c.Join(ctx, "lobby", chat.Live()))
+		for {
+			e, err := c.Next(ctx)
+			require.NoError(b, err)
+			if _, ok := e.(*chat.Joined); ok {
+				return c
+			}
+		}
+	}
+	for range stalled {
+		join("stalled")
+	}
+	var wg sync.WaitGroup
+	latencies := make([][]time.Duration, readers)
+	for i := range readers {
+		c := join("reader")
+		wg.Go(func() {
+			for got := 0; got < b.N; {
+				e, err := c.Next(ctx)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				if m, ok := e.(*chat.Message); ok {
+					got++
+					sent, _ := strconv.ParseInt(m.Text[:19], 10, 64)
+					latencies[i] = append(latencies[i], time.Duration(time.Now().UnixNano()-sent))
+				}
+			}
+		})
+	}
+	publisher := join("publisher")
+	wg.Go(func() {
+		for got := 0; got < b.N; {
+			e, err := publisher.Next(ctx)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if _, ok := e.(*chat.Sent); ok {
+				got++
+			}
+		}
+	})
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		_, err := publisher.Publish(ctx, "lobby", fmt.Sprintf("%019d and the rest of a line", time.Now().UnixNano()))
+		require.NoError(b, err)
+		time.Sleep(pace)
+	}
+	wg.Wait()
+	b.StopTimer()
+	every := slices.Concat(latencies...)
+	slices.Sort(every)
+	b.ReportMetric(float64(every[len(every)*99/100].Microseconds()), "p99-µs")
+	b.ReportMetric(float64(b.N*readers)/b.Elapsed().Seconds(), "deliveries/s")
+}

@@ -1,0 +1,252 @@
+// Package chattest has the tests that every [chat.Log] must pass.
+package chattest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/chat"
+)
+
+// Log tests the log that open returns, a new and empty one for each test.
+func Log(t *testing.T, open func(t *testing.T) chat.Log) {
+	t.Helper()
+	for name, test := range map[string]func(*testing.T, chat.Log){
+		"an empty room":                           emptyRoom,
+		"C1 seq is contiguous from 1":             contiguous,
+		"C1 rooms are apart":                      apart,
+		"C3 a duplicate has its first position":   duplicates,
+		"C3 an id with another body is refused":   anotherBody,
+		"C3 duplicates inside one append":         duplicatesInOneAppend,
+		"another server was first":                conflict,
+		"C1 many servers append":                  manyServers,
+		"read in pieces":                          readPieces,
+		"bodies and names are kept as they are":   verbatim,
+		"watch":                                   watch,
+		"times are those of the server's clock":   times,
+		"a state proves what can be proven whole": prove,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+func entry(from string, producer byte, id, body string) chat.Entry {
+	return chat.Entry{From: from, Producer: chat.Producer{producer}, ID: id, Body: []byte(body)}
+}
+
+// add appends entries at the head, and returns their results.
+func add(t *testing.T, l chat.Log, room string, entries ...chat.Entry) []chat.Result {
+	t.Helper()
+	s, err := l.State(t.Context(), room)
+	require.NoError(t, err)
+	results, err := l.Append(t.Context(), room, s.Head, entries)
+	require.NoError(t, err)
+	require.Len(t, results, len(entries))
+	return results
+}
+
+func state(t *testing.T, l chat.Log, room string) chat.State {
+	t.Helper()
+	s, err := l.State(t.Context(), room)
+	require.NoError(t, err)
+	return s
+}
+
+func emptyRoom(t *testing.T, l chat.Log) {
+	s := state(t, l, "never seen")
+	assert.Equal(t, uint64(0), s.Head)
+	assert.Equal(t, uint64(1), s.First)
+	require.Len(t, s.Epochs, 1)
+	assert.Equal(t, uint64(1), s.Epochs[0].First)
+	assert.Positive(t, s.Epoch())
+	records, err := l.Read(t.Context(), "never seen", 1, 1<<20)
+	require.NoError(t, err)
+	assert.Empty(t, records)
+	assert.Empty(t, add(t, l, "never seen"), "an append of nothing")
+}
+
+func contiguous(t *testing.T, l chat.Log) {
+	epoch := state(t, l, "r").Epoch()
+	for i := range 10 {
+		results := add(t, l, "r", entry("a", 1, fmt.Sprint(i, "x"), "x"), entry("a", 1, fmt.Sprint(i, "y"), "y"))
+		for j, res := range results {
+			assert.Nil(t, res.Err)
+			assert.False(t, res.Duplicate)
+			assert.Equal(t, chat.Position{Epoch: epoch, Seq: uint64(2*i + j + 1)}, res.Position)
+		}
+		assert.Equal(t, uint64(2*i+2), state(t, l, "r").Head)
+	}
+	records, err := l.Read(t.Context(), "r", 1, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, records, 20)
+	for i, rec := range records {
+		assert.Equal(t, uint64(i+1), rec.Seq)
+		assert.Equal(t, []string{"x", "y"}[i%2], string(rec.Body))
+	}
+}
+
+func apart(t *testing.T, l chat.Log) {
+	add(t, l, "one", entry("a", 1, "i", "x"))
+	res := add(t, l, "two", entry("a", 1, "i", "other"))
+	assert.Equal(t, uint64(1), res[0].Seq)
+	assert.Nil(t, res[0].Err, "ids are of one room")
+	assert.False(t, res[0].Duplicate)
+}
+
+func duplicates(t *testing.T, l chat.Log) {
+	first := add(t, l, "r", entry("a", 1, "i", "x"), entry("a", 1, "j", "y"))
+	again := add(t, l, "r", entry("a", 1, "j", "y"), entry("a", 1, "k", "z"), entry("a", 1, "i", "x"))
+	assert.True(t, again[0].Duplicate)
+	assert.Equal(t, first[1].Position, again[0].Position)
+	assert.False(t, again[1].Duplicate)
+	assert.Equal(t, uint64(3), again[1].Seq)
+	assert.True(t, again[2].Duplicate)
+	assert.Equal(t, first[0].Position, again[2].Position)
+	assert.Equal(t, uint64(3), state(t, l, "r").Head)
+	// Another producer, or another identity, has ids of its own.
+	others := add(t, l, "r", entry("a", 2, "i", "x"), entry("b", 1, "i", "x"))
+	assert.Equal(t, uint64(4), others[0].Seq)
+	assert.Equal(t, uint64(5), others[1].Seq)
+}
+
+func anotherBody(t *testing.T, l chat.Log) {
+	add(t, l, "r", entry("a", 1, "i", "x"))
+	res := add(t, l, "r", entry("a", 1, "i", "changed"), entry("a", 1, "j", "y"))
+	require.NotNil(t, res[0].Err)
+	assert.Equal(t, chat.AlreadyExists, res[0].Err.Code)
+	assert.Nil(t, res[1].Err, "it stands alone")
+	assert.Equal(t, uint64(2), res[1].Seq, "and what was refused takes no position")
+}
+
+func duplicatesInOneAppend(t *testing.T, l chat.Log) {
+	res := add(t, l, "r", entry("a", 1, "i", "x"), entry("a", 1, "i", "x"), entry("a", 1, "i", "y"))
+	assert.False(t, res[0].Duplicate)
+	assert.True(t, res[1].Duplicate)
+	assert.Equal(t, res[0].Position, res[1].Position)
+	assert.NotNil(t, res[2].Err)
+	assert.Equal(t, uint64(1), state(t, l, "r").Head)
+}
+
+func conflict(t *testing.T, l chat.Log) {
+	add(t, l, "r", entry("a", 1, "i", "x"))
+	for _, head := range []uint64{0, 2} {
+		_, err := l.Append(t.Context(), "r", head, []chat.Entry{entry("a", 1, "j", "y")})
+		e, ok := errors.AsType[*chat.ConflictError](err)
+		require.True(t, ok, "%v", err)
+		assert.Equal(t, uint64(1), e.Head)
+	}
+	assert.Equal(t, uint64(1), state(t, l, "r").Head)
+	assert.Equal(t, uint64(2), add(t, l, "r", entry("a", 1, "j", "y"))[0].Seq, "and j is not marked")
+}
+
+func manyServers(t *testing.T, l chat.Log) {
+	const servers, each = 4, 50
+	var wg sync.WaitGroup
+	for s := range servers {
+		wg.Go(func() {
+			head := uint64(0)
+			for i := range each {
+				for {
+					res, err := l.Append(context.WithoutCancel(t.Context()), "r", head, []chat.Entry{entry("a", byte(s), fmt.Sprint(i), "x")})
+					if e, ok := errors.AsType[*chat.ConflictError](err); ok {
+						head = e.Head
+						continue
+					}
+					if assert.NoError(t, err) {
+						head = res[0].Seq
+					}
+					break
+				}
+			}
+		})
+	}
+	wg.Wait()
+	records, err := l.Read(t.Context(), "r", 1, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, records, servers*each)
+	next := make(map[chat.Producer]int)
+	for i, rec := range records {
+		assert.Equal(t, uint64(i+1), rec.Seq)
+		assert.Equal(t, fmt.Sprint(next[rec.Producer]), rec.ID, "the order of each")
+		next[rec.Producer]++
+	}
+}
+
+func readPieces(t *testing.T, l chat.Log) {
+	for i := range 10 {
+		add(t, l, "r", entry("a", 1, fmt.Sprint(i), string(make([]byte, 100))))
+	}
+	for _, tt := range []struct {
+		seq   uint64
+		bytes int
+		n     int
+	}{{1, 1000, 10}, {1, 350, 3}, {4, 100, 1}, {4, 1, 1}, {4, 0, 1}, {10, 1000, 1}, {11, 1000, 0}, {1 << 63, 1000, 0}} {
+		records, err := l.Read(t.Context(), "r", tt.seq, tt.bytes)
+		require.NoError(t, err)
+		require.Len(t, records, tt.n, "%+v", tt)
+		for i, rec := range records {
+			assert.Equal(t, tt.seq+uint64(i), rec.Seq)
+		}
+	}
+}
+
+func verbatim(t *testing.T, l chat.Log) {
+	room := "Räume 🏠 'quoted' \"and\" % _"
+	e := chat.Entry{From: "spiffe://d/user/ü", Producer: chat.Producer{0, 255, 3}, ID: "\x00\xff'", Body: []byte("z\u0000eilen\nund 🙂")}
+	add(t, l, room, e)
+	records, err := l.Read(t.Context(), room, 1, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, records, 1)
+	assert.Equal(t, e, records[0].Entry)
+}
+
+func watch(t *testing.T, l chat.Log) {
+	heads := make(chan uint64, 100)
+	stop := l.Watch("r", func(head uint64) { heads <- head })
+	add(t, l, "other", entry("a", 1, "i", "x"))
+	add(t, l, "r", entry("a", 1, "i", "x"), entry("a", 1, "j", "y"))
+	select {
+	case head := <-heads:
+		assert.Equal(t, uint64(2), head)
+	case <-time.After(10 * time.Second):
+		require.FailNow(t, "nothing was said")
+	}
+	stop()
+	for len(heads) > 0 {
+		<-heads
+	}
+	add(t, l, "r", entry("a", 1, "k", "z"))
+	assert.Empty(t, heads)
+	assert.Equal(t, uint64(3), state(t, l, "r").Head)
+}
+
+func times(t *testing.T, l chat.Log) {
+	before := time.Now().Add(-time.Second)
+	res := add(t, l, "r", entry("a", 1, "i", "x"))
+	records, err := l.Read(t.Context(), "r", 1, 1)
+	require.NoError(t, err)
+	assert.True(t, records[0].Time.Equal(res[0].Time))
+	assert.WithinRange(t, records[0].Time, before, time.Now().Add(time.Second))
+	assert.Equal(t, time.UTC, records[0].Time.Location())
+}
+
+func prove(t *testing.T, l chat.Log) {
+	for i := range 3 {
+		add(t, l, "r", entry("a", 1, fmt.Sprint(i), "x"))
+	}
+	s := state(t, l, "r")
+	next, err := s.After(chat.Position{Epoch: s.Epoch(), Seq: 2})
+	assert.Nil(t, err)
+	assert.Equal(t, uint64(3), next)
+	_, err = s.After(chat.Position{Epoch: s.Epoch(), Seq: 4})
+	assert.NotNil(t, err)
+	_, err = s.After(chat.Position{Epoch: s.Epoch() + 1, Seq: 2})
+	assert.NotNil(t, err)
+}

@@ -1,0 +1,226 @@
+package chat_test
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/transport"
+	"github.com/trunkline-go/trunkline/transport/transporttest"
+)
+
+// fakeServer runs f with a client, whose server reads one frame and then writes frames.
+func fakeServer(t *testing.T, frames [][]byte, f func(t *testing.T, u *user)) {
+	t.Helper()
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		h.srv = h.net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
+			transport.StreamChat: func(_ context.Context, s *transport.Stream) {
+				_, _, _ = s.ReadFrame(func(transport.FrameType) (uint64, bool) { return 1 << 20, true })
+				for _, b := range frames {
+					_, _ = s.Write(b)
+				}
+				_, _ = io.Copy(io.Discard, s)
+				_ = s.Close()
+			},
+		}})
+		u := h.client(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")
+		require.NoError(t, u.Join(t.Context(), "r", chat.Live()))
+		f(t, u)
+	})
+}
+
+func joinedFrame(next uint64) []byte {
+	return frame(0x09, &chatpb.Joined{Room: []byte("r"), Epoch: 1, Head: next - 1, First: 1, Next: next})
+}
+
+func recordFrame(epoch, seq uint64) []byte {
+	return frame(0x11, &chatpb.Record{Room: []byte("r"), Epoch: epoch, Seq: seq, From: "b", MessageId: []byte("i"), Body: []byte("x")})
+}
+
+func TestC4AClientAcceptsNoGapAndNoRepeat(t *testing.T) {
+	own := frame(0x13, &chatpb.Own{Room: []byte("r"), Epoch: 1, Seq: 7, MessageId: []byte("i")})
+	for name, frames := range map[string][][]byte{
+		"gap":                     {joinedFrame(5), recordFrame(1, 5), recordFrame(1, 7)},
+		"gap at the beginning":    {joinedFrame(5), recordFrame(1, 6)},
+		"repeat":                  {joinedFrame(5), recordFrame(1, 5), recordFrame(1, 5)},
+		"backward":                {joinedFrame(5), recordFrame(1, 5), recordFrame(1, 4)},
+		"gap before a stub":       {joinedFrame(5), recordFrame(1, 5), own},
+		"epoch falls":             {joinedFrame(5), recordFrame(2, 5), recordFrame(1, 6)},
+		"no epoch":                {joinedFrame(5), recordFrame(0, 5)},
+		"record without joined":   {recordFrame(1, 5)},
+		"joined twice":            {joinedFrame(5), joinedFrame(5)},
+		"joined without join":     {frame(0x09, &chatpb.Joined{Room: []byte("s"), First: 1, Next: 1})},
+		"joined beyond the head":  {frame(0x09, &chatpb.Joined{Room: []byte("r"), First: 1, Head: 3, Next: 9})},
+		"joined before the first": {frame(0x09, &chatpb.Joined{Room: []byte("r"), First: 4, Head: 9, Next: 3})},
+		"presence elsewhere":      {joinedFrame(5), frame(0x15, &chatpb.Presence{Room: []byte("s"), State: 1})},
+		"members elsewhere":       {joinedFrame(5), frame(0x17, &chatpb.Members{Room: []byte("s")})},
+		"left elsewhere":          {joinedFrame(5), frame(0x0b, &chatpb.Left{Room: []byte("s")})},
+		"rejected without asking": {joinedFrame(5), frame(0x0d, &chatpb.Rejected{Request: 1, Room: []byte("s"), Code: 3})},
+		"after left":              {joinedFrame(5), frame(0x0b, &chatpb.Left{Room: []byte("r")}), recordFrame(1, 5)},
+		"a client's frame":        {joinedFrame(5), joinFrame("r")},
+		"unknown odd frame":       {joinedFrame(5), transport.AppendFrame(nil, 0x7f, nil)},
+		"malformed":               {joinedFrame(5), transport.AppendFrame(nil, 0x11, []byte{0xff})},
+		"too large":               {joinedFrame(5), transport.AppendFrameHeader(nil, 0x11, 1<<30)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fakeServer(t, frames, func(t *testing.T, u *user) {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				var err error
+				for err == nil {
+					_, err = u.Next(ctx)
+				}
+				require.NoError(t, ctx.Err(), "accepted")
+				_, again := u.Next(ctx)
+				assert.Equal(t, err, again)
+				assert.NotErrorIs(t, err, io.EOF)
+				assert.Equal(t, transport.Protocol, code(u.session.Wait(ctx)))
+			})
+		})
+	}
+}
+
+func TestAClientTakesWhatIsInOrder(t *testing.T) {
+	frames := [][]byte{
+		transport.AppendFrame(nil, 0x7e, []byte("unknown, and even")),
+		joinedFrame(5), recordFrame(1, 5), recordFrame(3, 6), // an epoch began
+		frame(0x13, &chatpb.Own{Room: []byte("r"), Epoch: 3, Seq: 7, MessageId: []byte("mine")}), // stands in for the acknowledgement
+		frame(0x0f, &chatpb.PubAck{Room: []byte("r"), Epoch: 3, Seq: 7, MessageId: []byte("mine")}),
+		frame(0x15, &chatpb.Presence{Room: []byte("r"), Who: "b", State: 99}), // of a later version
+		frame(0x0d, &chatpb.Rejected{Room: []byte("r"), Request: 99}),
+		recordFrame(3, 8),
+	}
+	fakeServer(t, frames, func(t *testing.T, u *user) {
+		require.NoError(t, u.PublishAs(t.Context(), "r", "mine", "x"))
+		assert.ErrorIs(t, u.PublishAs(t.Context(), "r", "mine", "x"), &chat.Error{Code: chat.AlreadyExists})
+		var events []chat.Event
+		for range 5 {
+			e, err := u.Next(t.Context())
+			require.NoError(t, err)
+			events = append(events, e)
+		}
+		assert.Equal(t, &chat.Sent{Room: "r", Position: chat.Position{Epoch: 3, Seq: 7}, ID: "mine"}, events[3])
+		assert.Equal(t, uint64(8), events[4].(*chat.Message).Position.Seq)
+		assert.Zero(t, u.Unacknowledged())
+	})
+}
+
+func TestReceivedIsSaidAfterASecond(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		got := make(chan uint64, 10)
+		h.srv = h.net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
+			transport.StreamChat: func(_ context.Context, s *transport.Stream) {
+				_, _ = s.Write(joinedFrame(1))
+				for seq := range uint64(3) {
+					_, _ = s.Write(recordFrame(1, seq+1))
+				}
+				for {
+					typ, body, err := s.ReadFrame(func(transport.FrameType) (uint64, bool) { return 1 << 20, true })
+					if err != nil {
+						_ = s.Close()
+						return
+					}
+					if typ == 0x07 {
+						var m chatpb.Received
+						_ = protoUnmarshal(body, &m)
+						got <- m.GetBytes()
+					}
+				}
+			},
+		}})
+		u := h.client(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")
+		require.NoError(t, u.Join(t.Context(), "r", chat.Live()))
+		u.lines(3)
+		started := time.Now()
+		assert.Equal(t, uint64(3*(len(recordFrame(1, 1))-2)), <-got, "the bodies' lengths")
+		assert.WithinDuration(t, started.Add(time.Second), time.Now(), 100*time.Millisecond)
+		time.Sleep(time.Minute)
+		assert.Empty(t, got, "nothing new, nothing said")
+	})
+}
+
+func TestPublishWaitsWhileTooManyAreUnacknowledged(t *testing.T) {
+	log := newFaultyLog()
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		log.set(func() error { time.Sleep(time.Minute); return nil }, nil, nil)
+		c, err := chat.NewClient(t.Context(), h.net.Dial(h.srv, "alice", transport.Config{}), chat.ClientConfig{MaxUnacknowledged: 2})
+		require.NoError(t, err)
+		require.NoError(t, c.Join(t.Context(), "lobby", chat.Live()))
+		for range 2 {
+			_, err := c.Publish(t.Context(), "lobby", "x")
+			require.NoError(t, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = c.Publish(ctx, "lobby", "x")
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 2, c.Unacknowledged())
+		for sent := 0; sent < 2; {
+			e, err := c.Next(t.Context())
+			require.NoError(t, err)
+			if _, ok := e.(*chat.Sent); ok {
+				sent++
+			}
+		}
+		_, err = c.Publish(t.Context(), "lobby", "x")
+		assert.NoError(t, err)
+	})
+}
+
+func TestOverUDP(t *testing.T) {
+	noGoroutineLeft(t)
+	n := transporttest.New(t, rtt) // for its authority
+	h := &house{t: t, net: n}
+	h.chat = chat.NewServer(chat.Config{Log: chat.NewMemoryLog(chat.MemoryLogConfig{}), Domain: n.Authority().Domain()})
+	serverCred, err := n.Authority().IssueServer([]string{"localhost"})
+	require.NoError(t, err)
+	srv, err := transport.Listen(&transport.Config{Credentials: serverCred, Addr: "127.0.0.1:0", Handlers: map[transport.StreamType]transport.Handler{
+		transport.StreamChat: h.chat.ServeStream,
+	}})
+	require.NoError(t, err)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = srv.Serve(context.Background())
+	}()
+	var users []*user
+	for _, name := range []string{"alice", "bob", "carol"} {
+		s, err := transport.Dial(t.Context(), srv.Addr().String(), &transport.Config{Credentials: n.User(name)})
+		require.NoError(t, err)
+		users = append(users, h.joinOn(s, name, "lobby"))
+	}
+	for _, u := range users {
+		go func() {
+			for range 100 {
+				_, err := u.Publish(context.Background(), "lobby", kilobyte)
+				assert.NoError(t, err)
+			}
+		}()
+	}
+	for _, u := range users {
+		u.waitFor("all lines", func([]chat.Event, error) bool {
+			n := 0
+			for _, e := range u.events {
+				switch e.(type) {
+				case *chat.Message, *chat.Sent:
+					n++
+				}
+			}
+			return n == 300
+		})
+	}
+	users[0].release()
+	require.NoError(t, srv.Shutdown(t.Context()))
+	for _, u := range users[1:] {
+		assert.ErrorIs(t, u.ended(), io.EOF)
+		assert.Equal(t, transport.Drained, code(u.session.Wait(t.Context())))
+	}
+	h.chat.Close()
+	<-served
+}

@@ -1,0 +1,329 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// A byteStream is what a conn needs of a *transport.Stream.
+type byteStream interface {
+	io.WriteCloser
+	ReadFrame(limit transport.FrameLimit) (transport.FrameType, []byte, error)
+	Cancel(code transport.StreamCode)
+}
+
+// A conn is one chat stream. Its handler reads; a writer goroutine runs only while there is something
+// to write, so that an idle stream costs no goroutine beside the handler.
+type conn struct {
+	writer
+
+	session *session
+	str     byteStream
+	limit   transport.FrameLimit
+	done    chan struct{} // closed when the handler has ended
+
+	pending  atomic.Int64  // wake-ups that the writer has not looked after; above 0 it runs
+	stalled  atomic.Bool   // the credit is used up: events do not wake the writer
+	received atomic.Uint64 // what the client has confirmed, in bytes
+	announce atomic.Uint64 // what has been written and counts
+
+	room chan struct{} // has a token when unanswered has fallen
+
+	mu         sync.Mutex     // guards what follows
+	writers    sync.WaitGroup // the writer; only started with mu held and ended false
+	ended      bool           // no writer is started any more
+	replies    []reply        // that wait to be written
+	replyBytes int
+	overrun    bool // too many replies; the session is being aborted
+	unanswered int  // bytes of messages that wait for the log
+}
+
+// A reply is a frame that is not an event. It is encoded by the writer.
+type reply struct {
+	kind        transport.FrameType
+	room        []byte
+	id          string
+	pos         Position      // framePubAck, frameJoined (its epoch)
+	duplicate   bool          // framePubAck
+	sub         *subscription // frameJoined: from here on, its events are written
+	unsubscribe bool          // they are not any more
+	request     chatpb.Rejected_Request
+	err         *Error // frameRejected
+	epoch       uint64
+	head, first uint64
+}
+
+func rejected(request chatpb.Rejected_Request, room []byte, err *Error) reply {
+	return reply{kind: frameRejected, request: request, room: room, err: err}
+}
+
+// cost is what a waiting reply counts, in bytes.
+func (r *reply) cost() int {
+	n := 64 + len(r.room) + len(r.id)
+	if r.err != nil {
+		n += len(r.err.Reason)
+	}
+	return n
+}
+
+func newConn(s *session, str byteStream) *conn {
+	return &conn{
+		session: s,
+		str:     str,
+		limit:   serverLimit(s.srv.cfg.MaxBody),
+		done:    make(chan struct{}),
+		room:    make(chan struct{}, 1),
+	}
+}
+
+// serve reads the stream to its end and brings its memberships to theirs.
+func (c *conn) serve(ctx context.Context) {
+	err := c.read(ctx)
+	how := endOf(err)
+	switch {
+	case errors.Is(err, io.EOF):
+		how = endLeft
+	case isProtocolError(err):
+		c.session.log.Warn("chat stream broke the protocol", "who", c.session.who, "reason", err)
+		c.session.abort(transport.Protocol, err.Error())
+	case c.session.newest() != c:
+		how = endReplaced
+	}
+	c.session.tellRooms(c, how)
+	c.mu.Lock()
+	c.ended = true
+	overrun := c.overrun
+	c.mu.Unlock()
+	if overrun {
+		c.session.abort(transport.ExcessiveLoad, "replies are not read")
+	}
+	if how != endLeft {
+		c.str.Cancel(transport.StreamCanceled) // ends a write, too
+	}
+	// In order, everything is answered by now, and the writer has been woken for it: it ends when
+	// that is written, and of the events as much as the credit allows, for none will come any more.
+	c.writers.Wait()
+	if how == endLeft {
+		_ = c.str.Close() // fails if the stream is dead, and then there is nothing to end
+	}
+	c.stopRetry()
+}
+
+// read handles frames until the stream ends.
+func (c *conn) read(ctx context.Context) error {
+	for {
+		t, body, err := c.str.ReadFrame(c.limit)
+		if err != nil {
+			return err
+		}
+		if err := c.handle(ctx, t, body); err != nil {
+			return err
+		}
+	}
+}
+
+// handle does one frame. An error ends the stream.
+func (c *conn) handle(ctx context.Context, t transport.FrameType, body []byte) error {
+	switch t {
+	case frameJoin:
+		var m chatpb.Join
+		if err := unmarshal(t, body, &m); err != nil {
+			return err
+		}
+		return c.join(&m)
+	case frameLeave:
+		var m chatpb.Leave
+		if err := unmarshal(t, body, &m); err != nil {
+			return err
+		}
+		return c.toRoom(m.GetRoom(), &request{kind: requestLeave})
+	case framePublish:
+		var m chatpb.Publish
+		if err := unmarshal(t, body, &m); err != nil {
+			return err
+		}
+		return c.publish(ctx, &m)
+	case frameReceived:
+		var m chatpb.Received
+		if err := unmarshal(t, body, &m); err != nil {
+			return err
+		}
+		return c.confirm(m.GetBytes())
+	}
+	return malformed("chat frame %#x is out of place", uint64(t))
+}
+
+func (c *conn) join(m *chatpb.Join) error {
+	name := string(m.GetRoom())
+	err := checkRoom(name)
+	if err == nil {
+		err = c.session.claim(name)
+	}
+	if err == nil {
+		var r *room
+		if r, err = c.session.srv.room(name, true); err == nil {
+			return c.send(r, &request{kind: requestJoin, from: fromWire(m)})
+		}
+		c.session.disclaim(name)
+	}
+	c.answer(rejected(chatpb.Rejected_REQUEST_JOIN, m.GetRoom(), err))
+	c.wake()
+	return nil
+}
+
+func (c *conn) publish(ctx context.Context, m *chatpb.Publish) error {
+	err := checkRoom(string(m.GetRoom()))
+	if err == nil {
+		err = checkMessage(m.GetProducer(), m.GetMessageId())
+	}
+	if err == nil {
+		err = checkBody(m.GetBody(), c.session.srv.cfg.MaxBody)
+	}
+	if err != nil {
+		rep := rejected(chatpb.Rejected_REQUEST_PUBLISH, m.GetRoom(), err)
+		rep.id = string(m.GetMessageId())
+		c.answer(rep)
+		c.wake()
+		return nil
+	}
+	if err := c.waitForLog(ctx, len(m.GetBody())); err != nil {
+		return err
+	}
+	return c.toRoom(m.GetRoom(), &request{kind: requestPublish, entry: Entry{
+		From:     c.session.who,
+		Producer: Producer(m.GetProducer()),
+		ID:       string(m.GetMessageId()),
+		Body:     m.GetBody(), // decoding has copied it
+	}})
+}
+
+// waitForLog waits until so few bytes of the session's messages wait for the log that n more
+// may.
+func (c *conn) waitForLog(ctx context.Context, n int) error {
+	for {
+		c.mu.Lock()
+		ok := c.unanswered == 0 || c.unanswered+n <= maxUnanswered
+		if ok {
+			c.unanswered += n
+		}
+		c.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-c.room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.session.srv.ctx.Done():
+			return context.Cause(c.session.srv.ctx)
+		}
+	}
+}
+
+// toRoom sends a request to a room that exists, or rejects it.
+func (c *conn) toRoom(name []byte, req *request) error {
+	r, _ := c.session.srv.room(string(name), false)
+	if r != nil {
+		return c.send(r, req)
+	}
+	err := checkRoom(string(name))
+	if err == nil {
+		err = errNotInRoom()
+	}
+	rep := rejected(chatpb.Rejected_REQUEST_LEAVE, name, err)
+	if req.kind == requestPublish {
+		rep.request, rep.id = chatpb.Rejected_REQUEST_PUBLISH, req.entry.ID
+		c.answerPublish(rep, len(req.entry.Body))
+	} else {
+		c.answer(rep)
+	}
+	c.wake()
+	return nil
+}
+
+func (c *conn) send(r *room, req *request) error {
+	req.session, req.conn = c.session, c
+	if !r.send(req) {
+		return context.Cause(c.session.srv.ctx)
+	}
+	return nil
+}
+
+// confirm takes the client's word for what it has consumed.
+func (c *conn) confirm(bytes uint64) error {
+	if bytes < c.received.Load() || bytes > c.announce.Load() {
+		return malformed("RECEIVED says %d bytes, after %d and of %d", bytes, c.received.Load(), c.announce.Load())
+	}
+	c.received.Store(bytes)
+	c.stalled.Store(false)
+	c.wake()
+	return nil
+}
+
+// answer queues a reply. The caller wakes the writer.
+func (c *conn) answer(r reply) { c.answerPublish(r, 0) }
+
+// answerPublish is answer for a message of n bytes that waited for the log.
+func (c *conn) answerPublish(r reply, n int) {
+	c.mu.Lock()
+	c.unanswered -= n
+	refused := c.ended || c.overrun
+	if !refused {
+		c.replyBytes += r.cost()
+		c.replies = append(c.replies, r)
+		c.overrun = len(c.replies) > maxReplies || c.replyBytes > maxReplyBytes
+	}
+	overrun := c.overrun && !refused
+	c.mu.Unlock()
+	if n > 0 {
+		select {
+		case c.room <- struct{}{}:
+		default:
+		}
+	}
+	if overrun {
+		c.session.log.Warn("chat replies are not read", "who", c.session.who)
+		c.str.Cancel(transport.StreamExcessiveLoad) // the reader finds out, and aborts the session
+	}
+}
+
+// wake has the writer look for something to write.
+func (c *conn) wake() {
+	if c.pending.Add(1) > 1 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.writers.Go(c.write)
+	}
+}
+
+// wakeForEvents is wake for the actor, which has something new for everyone.
+func (c *conn) wakeForEvents() {
+	if !c.stalled.Load() {
+		c.wake()
+	}
+}
+
+// wakeAfter wakes the writer later, to try again what failed.
+func (c *conn) wakeAfter(d time.Duration) {
+	if c.retry == nil {
+		c.retry = time.AfterFunc(d, c.wake)
+	} else {
+		c.retry.Reset(d)
+	}
+}
+
+func (c *conn) stopRetry() {
+	if c.retry != nil {
+		c.retry.Stop()
+	}
+}

@@ -1,0 +1,40 @@
+// Package chat is Trunkline's rooms: an ordered log for each, presence, and one stream for all
+// rooms of a session, on which a reader that stalls delays nobody.
+//
+// # Server
+//
+// A [Server] serves the chat streams of sessions from a [Log]. A room with members is an actor: one
+// goroutine, which appends what waits in one call, and only then acknowledges and shows it. It never
+// writes to a stream. The newest events, each encoded once, stand in a ring of bounded size; a
+// subscriber is a cursor into it, and each stream's own writer takes from there what comes
+// next. Who has fallen behind the ring reads the log, in pieces and at its own pace. So the log is the queue,
+// and a slow reader costs what a fast one does.
+//
+// How much may be on its way to one session is bound by what it has confirmed (RECEIVED), not by
+// QUIC's windows, which the peer sets.
+//
+// # Client
+//
+// A [Client] asks with [Client.Join], [Client.Leave] and [Client.Publish], which return when the
+// request is written, and [Client.Next] returns what happened, one [Event] after the other. In each
+// room the positions of what it returns, together with those of one's own messages, rise by one:
+// a gap is an error of the server's that ends the session, never passed over.
+//
+// A client does not reconnect by itself. To go on after a break, join with [After] and the last
+// position; the server then proves that nothing is missing, or says what is left.
+//
+// # Log
+//
+// A [Log] gives positions and finds duplicates. [MemoryLog] keeps it in memory. Others are tested
+// with package chattest. Several servers may share one.
+//
+// # Positions
+//
+// (epoch, seq) names one record of a room for ever. Seq is contiguous; the epoch rises when records
+// may have been lost. See [State.After] for what a cursor proves.
+//
+// The package exports more than most, since it has three kinds of user: who runs a server, who writes a log,
+// and who writes a client; eight events and ten codes are in that number.
+//
+// The wire is described in PROTOCOL.md, "Chat stream".
+package chat

@@ -1,0 +1,150 @@
+package chat
+
+import (
+	"time"
+
+	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+)
+
+// An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Sent], [*Rejected],
+// [*Presence], [*Members] or [*Left].
+type Event interface {
+	// RoomName returns the room that it happened in.
+	RoomName() string
+}
+
+// Joined says that a JOIN was carried out. What follows begins with the record Next.
+type Joined struct {
+	Room    string
+	Epoch   uint64
+	Head    uint64   // seq of the newest record; 0 if there never was one
+	First   uint64   // seq of the oldest that the log still has; Head+1 if it has none
+	Next    uint64   // seq of the record that comes next
+	Members []string // who is there, sorted, oneself among them
+}
+
+// Message is a record that others published, or this client in an earlier session.
+type Message struct {
+	Room     string
+	Position Position
+	From     string    // the identity: a user of the server's domain by name, or a SPIFFE ID
+	Time     time.Time // when the server appended it, UTC
+	ID       string
+	Text     string
+}
+
+// Sent says that a message which this client published is in the log. It comes once for each
+// message.
+type Sent struct {
+	Room      string
+	Position  Position
+	ID        string
+	Duplicate bool // it had been there before
+}
+
+// Rejected says that a request was not carried out. A join may also be rejected
+// long after [Joined]: the log has trimmed what this client had yet to read; the membership has
+// ended then.
+type Rejected struct {
+	Room    string
+	Request Request
+	ID      string // of a publish
+	Code    Code
+	Reason  string
+
+	// What the log has, when the state was insufficient ([OutOfRange], [DataLoss]); else 0.
+	Epoch, Head, First uint64
+}
+
+// Presence says that an identity came to the room or went.
+type Presence struct {
+	Room  string
+	Who   string
+	State PresenceState
+}
+
+// Members says who is in the room now, after presence events were skipped.
+type Members struct {
+	Room  string
+	Names []string // sorted
+}
+
+// Left says that a LEAVE was carried out. Nothing of the room follows.
+type Left struct{ Room string }
+
+// RoomName implements [Event].
+func (e *Joined) RoomName() string { return e.Room }
+
+// RoomName implements [Event].
+func (e *Message) RoomName() string { return e.Room }
+
+// RoomName implements [Event].
+func (e *Sent) RoomName() string { return e.Room }
+
+// RoomName implements [Event].
+func (e *Rejected) RoomName() string { return e.Room }
+
+// RoomName implements [Event].
+func (e *Presence) RoomName() string { return e.Room }
+
+// RoomName implements [Event].
+func (e *Members) RoomName() string { return e.Room }
+
+// RoomName implements [Event].
+func (e *Left) RoomName() string { return e.Room }
+
+// A Request is what was asked: "join", "publish" or "leave".
+type Request string
+
+// The requests that can be rejected.
+const (
+	RequestJoin    Request = "join"
+	RequestPublish Request = "publish"
+	RequestLeave   Request = "leave"
+)
+
+// A PresenceState is what happened to an identity in a room. It is there while it has a
+// live session in it.
+//
+//	state   meaning                                        before
+//	joined  its first session is there                     not there, or left
+//	left    its last session left or was released          joined or back
+//	lost    its last session was aborted, or fell silent   joined or back
+//	back    a session is there again                       lost
+type PresenceState string
+
+// The presence states.
+const (
+	PresenceJoined PresenceState = "joined"
+	PresenceLeft   PresenceState = "left"
+	PresenceLost   PresenceState = "lost"
+	PresenceBack   PresenceState = "back"
+)
+
+func requestFromWire(r chatpb.Rejected_Request) (Request, bool) {
+	switch r {
+	case chatpb.Rejected_REQUEST_JOIN:
+		return RequestJoin, true
+	case chatpb.Rejected_REQUEST_PUBLISH:
+		return RequestPublish, true
+	case chatpb.Rejected_REQUEST_LEAVE:
+		return RequestLeave, true
+	case chatpb.Rejected_REQUEST_UNSPECIFIED:
+	}
+	return "", false
+}
+
+func presenceFromWire(s chatpb.Presence_State) (PresenceState, bool) {
+	switch s {
+	case chatpb.Presence_STATE_JOINED:
+		return PresenceJoined, true
+	case chatpb.Presence_STATE_LEFT:
+		return PresenceLeft, true
+	case chatpb.Presence_STATE_LOST:
+		return PresenceLost, true
+	case chatpb.Presence_STATE_BACK:
+		return PresenceBack, true
+	case chatpb.Presence_STATE_UNSPECIFIED:
+	}
+	return "", false
+}

@@ -1,0 +1,229 @@
+package chat
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"io"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// The bytes of every frame, as both sides write them. Never edited once released.
+func TestGoldenBytes(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		typ  transport.FrameType
+		m    proto.Message
+		hex  string
+	}{
+		{"join live", frameJoin, &chatpb.Join{Room: []byte("r")}, "01030a0172"},
+		{"join cursor", frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Cursor{Cursor: &chatpb.Cursor{Epoch: 1, Seq: 300}}}, "010a0a01721205080110ac02"},
+		{"join last", frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 20}}, "01050a01721814"},
+		{"leave", frameLeave, &chatpb.Leave{Room: []byte("r")}, "03030a0172"},
+		{"publish", framePublish, &chatpb.Publish{Room: []byte("r"), Producer: []byte("0123456789abcdef"), MessageId: []byte("i"), Body: []byte("hi")}, "051c0a01721210303132333435363738396162636465661a016922026869"},
+		{"received", frameReceived, &chatpb.Received{Bytes: 65536}, "070408808004"},
+		{"joined", frameJoined, &chatpb.Joined{Room: []byte("r"), Epoch: 1, Head: 5, First: 2, Next: 4, Members: []string{"a", "b"}}, "09110a01721001180520022804320161320162"},
+		{"left", frameLeft, &chatpb.Left{Room: []byte("r")}, "0b030a0172"},
+		{"rejected", frameRejected, &chatpb.Rejected{Request: chatpb.Rejected_REQUEST_PUBLISH, Room: []byte("r"), MessageId: []byte("i"), Code: 9, Reason: "no"}, "0d0e08021201721a016920092a026e6f"},
+		{"rejected cursor", frameRejected, &chatpb.Rejected{Request: chatpb.Rejected_REQUEST_JOIN, Room: []byte("r"), Code: 11, Epoch: 1, Head: 9, First: 3}, "0d0d0801120172200b300138094003"},
+		{"puback", framePubAck, &chatpb.PubAck{Room: []byte("r"), MessageId: []byte("i"), Epoch: 1, Seq: 7, Duplicate: true}, "0f0c0a0172120169180120072801"},
+		{"record", frameRecord, &chatpb.Record{Room: []byte("r"), Epoch: 1, Seq: 7, From: "a", Time: 1000000000, MessageId: []byte("i"), Body: []byte("hi")}, "11170a017210011807220161288094ebdc033201693a026869"},
+		{"own", frameOwn, &chatpb.Own{Room: []byte("r"), Epoch: 1, Seq: 7, MessageId: []byte("i")}, "130a0a017210011807220169"},
+		{"presence", framePresence, &chatpb.Presence{Room: []byte("r"), Who: "a", State: chatpb.Presence_STATE_BACK}, "15080a01721201611804"},
+		{"members", frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a", "b"}}, "17090a0172120161120162"},
+	} {
+		b := appendMessage(nil, tt.typ, tt.m)
+		assert.Equal(t, tt.hex, hex.EncodeToString(b), tt.name)
+	}
+}
+
+// FuzzServerFrames has the server decode and carry out anything.
+func FuzzServerFrames(f *testing.F) {
+	for _, b := range [][]byte{
+		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 20}}),
+		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Cursor{Cursor: &chatpb.Cursor{Epoch: 1, Seq: 1 << 63}}}),
+		appendMessage(nil, frameLeave, &chatpb.Leave{Room: []byte("r")}),
+		appendMessage(nil, framePublish, &chatpb.Publish{Room: []byte("r"), Producer: make([]byte, 16), MessageId: []byte("i"), Body: []byte("hi")}),
+		appendMessage(nil, frameReceived, &chatpb.Received{Bytes: 3}),
+	} {
+		f.Add(b)
+		f.Add(append(appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r")}), b...))
+		f.Add(b[:len(b)-1])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		srv := NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{})})
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &session{srv: srv, ctx: ctx, log: srv.log, who: "a", rooms: make(map[string]int), abort: func(transport.CloseCode, string) { cancel() }}
+		str := &nullStream{FrameReader: transport.NewFrameReader(bytes.NewReader(b))}
+		c := newConn(s, str)
+		s.conn = c
+		c.serve(ctx)
+		cancel()
+		assert.Empty(t, s.rooms, "nobody stays behind")
+		srv.Close()
+		// What was written is what a client accepts.
+		r := transport.NewFrameReader(bytes.NewReader(str.written.Bytes()))
+		for {
+			if _, _, err := r.ReadFrame(clientLimit); err != nil {
+				assert.Equal(t, io.EOF, err)
+				return
+			}
+		}
+	})
+}
+
+// FuzzClientFrames has the client decode anything: no panic, and records in order.
+func FuzzClientFrames(f *testing.F) {
+	joined := appendMessage(nil, frameJoined, &chatpb.Joined{Room: []byte("r"), Epoch: 1, Head: 5, First: 2, Next: 4, Members: []string{"a", "b"}})
+	for _, b := range [][]byte{
+		joined,
+		appendMessage(nil, frameLeft, &chatpb.Left{Room: []byte("r")}),
+		appendMessage(nil, frameRejected, &chatpb.Rejected{Request: chatpb.Rejected_REQUEST_JOIN, Room: []byte("r"), Code: 11}),
+		appendMessage(nil, framePubAck, &chatpb.PubAck{Room: []byte("r"), MessageId: []byte("i"), Epoch: 1, Seq: 7}),
+		appendMessage(nil, frameRecord, &chatpb.Record{Room: []byte("r"), Epoch: 1, Seq: 4, From: "a", MessageId: []byte("i"), Body: []byte("hi")}),
+		appendMessage(nil, frameOwn, &chatpb.Own{Room: []byte("r"), Epoch: 1, Seq: 4, MessageId: []byte("i")}),
+		appendMessage(nil, framePresence, &chatpb.Presence{Room: []byte("r"), Who: "a", State: chatpb.Presence_STATE_BACK}),
+		appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a", "b"}}),
+	} {
+		f.Add(b)
+		f.Add(append(bytes.Clone(joined), b...))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := &Client{
+			rooms:   make(map[string]*clientRoom),
+			slots:   make(chan struct{}, 1),
+			unacked: map[string]string{"i": "r"},
+			joins:   map[string]int{"r": 1},
+		}
+		c.slots <- struct{}{}
+		r := transport.NewFrameReader(bytes.NewReader(b))
+		last := make(map[string]uint64)
+		for {
+			typ, body, err := r.ReadFrame(clientLimit)
+			if err != nil {
+				return
+			}
+			e, err := c.decode(typ, body)
+			if err != nil {
+				assert.True(t, isProtocolError(err))
+				return
+			}
+			switch e := e.(type) {
+			case *Joined:
+				last[e.Room] = e.Next - 1
+			case *Message:
+				assert.Greater(t, e.Position.Seq, last[e.Room])
+				last[e.Room] = e.Position.Seq
+			}
+		}
+	})
+}
+
+func FuzzRoomName(f *testing.F) {
+	for _, name := range []string{"lobby", "", " x", "x\u00a0", "a\x00", "\xff", "\u202ea", "日本", "a b"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if ValidRoom(name) != nil {
+			return
+		}
+		assert.True(t, utf8.ValidString(name))
+		assert.LessOrEqual(t, len(name), 128)
+		assert.NotEmpty(t, name)
+		assert.Equal(t, strings.TrimSpace(name), name)
+		assert.NotContains(t, name, "\x1b")
+	})
+}
+
+// nullStream reads what it is given, and takes all that is written.
+type nullStream struct {
+	*transport.FrameReader
+	written bytes.Buffer
+}
+
+func (s *nullStream) Write(p []byte) (int, error) { return s.written.Write(p) }
+func (s *nullStream) Close() error                { return nil }
+func (s *nullStream) Cancel(transport.StreamCode) {}
+
+func TestRingFindsWhereAReaderGoesOn(t *testing.T) {
+	var r ring
+	_, ok := r.find(1, 0)
+	assert.True(t, ok, "at the head")
+	r.push(event{seq: 1}) // presence before the first record
+	for seq := range uint64(2000) {
+		r.push(event{seq: seq + 1, record: true, frame: make([]byte, 10)})
+		if seq%100 == 0 {
+			r.push(event{seq: seq + 2})
+		}
+	}
+	assert.LessOrEqual(t, r.events.len(), ringEvents)
+	assert.Positive(t, r.skipped)
+	assert.LessOrEqual(t, r.skipped, r.start)
+	first := r.at(r.start).seq
+	for seq := uint64(1); seq <= 2001; seq++ {
+		i, ok := r.find(seq, 2000)
+		assert.Equal(t, seq >= first, ok, seq)
+		if ok && seq <= 2000 {
+			for !r.at(i).record {
+				i++
+			}
+			assert.Equal(t, seq, r.at(i).seq)
+		}
+	}
+	r.clear()
+	_, ok = r.find(2000, 2000)
+	assert.False(t, ok)
+}
+
+func TestRingIsBoundInBytes(t *testing.T) { // S5
+	var r ring
+	for seq := range uint64(1000) {
+		r.push(event{seq: seq + 1, record: true, frame: make([]byte, 5000)})
+		assert.LessOrEqual(t, r.bytes, ringBytes)
+	}
+	r.push(event{seq: 1001, record: true, frame: make([]byte, 2*ringBytes)})
+	assert.Equal(t, 1, r.events.len(), "one is always there")
+}
+
+func TestFifo(t *testing.T) {
+	var q fifo[int]
+	next, front := 0, 0
+	for range 50 {
+		for range 7 {
+			q.push(next)
+			next++
+		}
+		for range 5 {
+			assert.Equal(t, front, q.pop())
+			front++
+		}
+		for i := range q.len() {
+			assert.Equal(t, front+i, *q.at(i))
+		}
+	}
+	assert.Equal(t, next-front, q.len())
+}
+
+func TestHowAnEndAppearsToOthers(t *testing.T) { // S3
+	for code, want := range map[transport.CloseCode]ending{
+		transport.Released:    endLeft,
+		transport.Drained:     endLeft,
+		transport.Replaced:    endReplaced,
+		transport.Aborted:     endLost,
+		transport.Lost:        endLost,
+		transport.Unspecified: endLost,
+		transport.Protocol:    endLost,
+		transport.Kicked:      endLost,
+	} {
+		assert.Equal(t, want, endOf(&transport.Error{Code: code}), code.String())
+	}
+	assert.Equal(t, endLost, endOf(&transport.StreamError{Code: transport.StreamCanceled, Remote: true}))
+}

@@ -1,0 +1,136 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// A Position names one record of a room for ever. Seq begins at 1 and rises by one with
+// each record. The epoch begins at 1 and rises when records may have been lost, such as by
+// restoring a backup. The zero Position is before the first record.
+type Position struct{ Epoch, Seq uint64 }
+
+// String returns "epoch:seq".
+func (p Position) String() string { return fmt.Sprintf("%d:%d", p.Epoch, p.Seq) }
+
+// A Producer is 128 random bits that go with a client's outbox, so that two devices of one
+// identity never take each other's message ids for their own.
+type Producer [16]byte
+
+// An Entry is a message that is to become a record.
+type Entry struct {
+	From     string // the identity
+	Producer Producer
+	ID       string // 1 to 64 bytes, unique for (room, From, Producer)
+	Body     []byte // must not be changed any more
+}
+
+// A Record is a message in the log. Body is shared, and must not be changed.
+type Record struct {
+	Position
+	Entry
+	Time time.Time // when it was appended, UTC
+}
+
+// A Result says what became of one entry. If Err is nil, the entry's record is in the log at
+// Position.
+type Result struct {
+	Position
+	Time      time.Time // of the record; not set for a duplicate
+	Duplicate bool      // the record had been appended before, at Position
+	Err       *Error    // the entry was refused; AlreadyExists if its id has another body
+}
+
+// An Epoch is a stretch of a room's log.
+type Epoch struct {
+	Number uint64
+	First  uint64 // the seq that its first record has, or would have
+}
+
+// A State is what a log has of a room. A room without records has Head 0, First 1, and
+// one epoch.
+type State struct {
+	Head   uint64  // seq of the newest record ever, 0 if there was none
+	First  uint64  // seq of the oldest that is left, Head+1 if none is
+	Epochs []Epoch // all, rising; the last is the one that appends go to
+}
+
+// Epoch returns the number of the epoch that appends go to.
+func (s State) Epoch() uint64 {
+	if len(s.Epochs) == 0 {
+		return 0
+	}
+	return s.Epochs[len(s.Epochs)-1].Number
+}
+
+// After returns the seq of the record that follows cursor, if the log has everything that
+// does. If that cannot be proven the state is insufficient, and the error is OutOfRange, when
+// records that follow it have been trimmed, or DataLoss, when cursor names a record that is not
+// in this log's past: it is beyond the head, or beyond the end of its epoch.
+func (s State) After(cursor Position) (next uint64, err *Error) {
+	if cursor.Seq > s.Head {
+		return 0, errorf(DataLoss, "position %v is beyond the head, which is %d:%d", cursor, s.Epoch(), s.Head)
+	}
+	if cursor.Seq > 0 && !s.knows(cursor) {
+		return 0, errorf(DataLoss, "position %v is not in this log: records of its epoch have been lost", cursor)
+	}
+	if cursor.Seq+1 < s.First {
+		return 0, errorf(OutOfRange, "records after %v have been trimmed, the first left is %d", cursor, s.First)
+	}
+	return cursor.Seq + 1, nil
+}
+
+// knows says whether the record at seq belongs to the epoch that the position names, or to
+// a later one that began after it.
+func (s State) knows(p Position) bool {
+	for i, e := range s.Epochs {
+		if e.Number != p.Epoch {
+			continue
+		}
+		last := s.Head
+		if i+1 < len(s.Epochs) {
+			last = s.Epochs[i+1].First - 1
+		}
+		return p.Seq >= e.First && p.Seq <= last
+	}
+	return false
+}
+
+// A Log keeps the records of rooms. It may be shared by several servers, in one process or
+// in many: it alone gives positions, and it tells when a server appends that did not know
+// the newest record. Methods are called by many goroutines at once, but those for one
+// room that append by one at a time per server. Package chattest has the tests that every Log
+// must pass.
+type Log interface {
+	// State returns what the log has of room, which need not exist.
+	State(ctx context.Context, room string) (State, error)
+
+	// Append appends entries to room, in their order and in one step, if head is the seq of
+	// the newest record; else nothing, and the error is a [*ConflictError]. The results are
+	// one for each entry: refusing one, or finding that it is a duplicate, leaves the others
+	// alone. Duplicates are found by (room, From, Producer, ID), also inside one call,
+	// in the same step. When it returns, the records are as durable as the log makes them.
+	//
+	// An [*Error] means that nothing was appended, and goes to the publishers as it is.
+	// With any other error it is not known what was appended.
+	Append(ctx context.Context, room string, head uint64, entries []Entry) ([]Result, error)
+
+	// Read returns records from seq on, without a gap: as many as there are, but no more
+	// than fit into maxBytes of bodies, and one at least. None, if seq is beyond the head. If
+	// the record at seq has been trimmed, the error is an [*Error] with OutOfRange.
+	Read(ctx context.Context, room string, seq uint64, maxBytes int) ([]Record, error)
+
+	// Watch calls moved after records were appended to room, by whichever server, with the
+	// seq of the newest. moved does not block, and may be called for each append or once for
+	// many, in any order. Nothing is called any more when stop has returned.
+	Watch(room string, moved func(head uint64)) (stop func())
+}
+
+// ConflictError reports that another server has appended to the room meanwhile. Nothing was
+// appended.
+type ConflictError struct{ Head uint64 }
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("the room's head is at %d", e.Head)
+}

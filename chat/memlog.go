@@ -1,0 +1,262 @@
+package chat
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+// MemoryLogConfig bounds a [MemoryLog]. The zero value works.
+type MemoryLogConfig struct {
+	// MaxRoomRecords and MaxRoomBytes are how much of one room is kept, in records and in
+	// bytes of memory. Defaults: 10,000 and 16 MiB.
+	MaxRoomRecords int
+	MaxRoomBytes   int
+
+	// MaxBytes is how many bytes of memory all records together may take. Default 128 MiB.
+	MaxBytes int
+
+	// MaxRooms is how many rooms there may be that have, or had, a record. An append to one
+	// more is refused with ResourceExhausted. Default 10,000.
+	MaxRooms int
+
+	// MaxMarks is how many messages are remembered, over all rooms, so that sending one
+	// again does not append it again. The oldest are forgotten first; marks outlive their
+	// records. Default 200,000, which is about 40 MB.
+	MaxMarks int
+}
+
+// recordCost is what a record takes in memory beside its texts, in bytes.
+const recordCost = 200
+
+// A MemoryLog is a [Log] that ends with the process. When a limit is reached, the oldest
+// records are trimmed. Make one with [NewMemoryLog]; it is safe for concurrent use.
+type MemoryLog struct {
+	cfg  MemoryLogConfig
+	seed maphash.Seed
+
+	mu    sync.Mutex // guards what follows
+	rooms map[string]*memoryRoom
+	used  int // rooms that have, or had, a record
+	bytes int // of all records
+	marks map[markKey]mark
+	order fifo[markKey] // of marks
+	count uint64        // of records appended so far: tells which is oldest
+}
+
+type memoryRoom struct {
+	name     string
+	records  fifo[memoryRecord]
+	head     uint64
+	bytes    int
+	watchers map[*watcher]struct{}
+}
+
+type memoryRecord struct {
+	Record
+	nth uint64 // of all records of the log
+}
+
+type watcher struct{ moved func(uint64) }
+
+type markKey struct {
+	room, from string
+	producer   Producer
+	id         string
+}
+
+// A mark remembers a message. The hash is seeded, so nobody can aim at a collision, which
+// would only take one's own changed message for the old one anyway.
+type mark struct {
+	Position
+	body uint64
+}
+
+// NewMemoryLog returns an empty log. Every room is in epoch 1.
+func NewMemoryLog(cfg MemoryLogConfig) *MemoryLog {
+	setDefault(&cfg.MaxRoomRecords, 10_000)
+	setDefault(&cfg.MaxRoomBytes, 16<<20)
+	setDefault(&cfg.MaxBytes, 128<<20)
+	setDefault(&cfg.MaxRooms, 10_000)
+	setDefault(&cfg.MaxMarks, 200_000)
+	return &MemoryLog{
+		cfg:   cfg,
+		seed:  maphash.MakeSeed(),
+		rooms: make(map[string]*memoryRoom),
+		marks: make(map[markKey]mark),
+	}
+}
+
+func setDefault(v *int, def int) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+// State implements [Log].
+func (l *MemoryLog) State(_ context.Context, room string) (State, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := State{First: 1, Epochs: []Epoch{{Number: 1, First: 1}}}
+	if r := l.rooms[room]; r != nil {
+		s.Head, s.First = r.head, r.first()
+	}
+	return s, nil
+}
+
+// Append implements [Log].
+func (l *MemoryLog) Append(_ context.Context, room string, head uint64, entries []Entry) ([]Result, error) {
+	l.mu.Lock()
+	r := l.rooms[room]
+	if (r == nil || r.head == 0) && l.used >= l.cfg.MaxRooms {
+		l.mu.Unlock()
+		return nil, errorf(ResourceExhausted, "the log has no place for another room")
+	}
+	if r == nil {
+		r = &memoryRoom{name: room}
+		l.rooms[room] = r
+	}
+	if r.head != head {
+		err := &ConflictError{Head: r.head}
+		l.mu.Unlock()
+		return nil, err
+	}
+	if head == 0 && len(entries) > 0 {
+		l.used++
+	}
+	now := time.Now().UTC()
+	results := make([]Result, len(entries))
+	for i := range entries {
+		results[i] = l.appendLocked(r, &entries[i], now)
+	}
+	moved := r.head
+	l.trimLocked(r)
+	var watchers []*watcher
+	if moved != head {
+		for w := range r.watchers {
+			watchers = append(watchers, w)
+		}
+	}
+	l.mu.Unlock()
+	for _, w := range watchers {
+		w.moved(moved)
+	}
+	return results, nil
+}
+
+func (l *MemoryLog) appendLocked(r *memoryRoom, e *Entry, now time.Time) Result {
+	key := markKey{room: r.name, from: e.From, producer: e.Producer, id: e.ID}
+	hash := maphash.Bytes(l.seed, e.Body)
+	if m, ok := l.marks[key]; ok {
+		if m.body != hash {
+			return Result{Err: errorf(AlreadyExists, "the message id was used before, with another text")}
+		}
+		return Result{Position: m.Position, Duplicate: true}
+	}
+	r.head++
+	l.count++
+	pos := Position{Epoch: 1, Seq: r.head}
+	r.records.push(memoryRecord{Record: Record{Position: pos, Entry: *e, Time: now}, nth: l.count})
+	cost := recordCost + len(e.ID) + len(e.Body)
+	r.bytes += cost
+	l.bytes += cost
+	l.marks[key] = mark{Position: pos, body: hash}
+	l.order.push(key)
+	if l.order.len() > l.cfg.MaxMarks {
+		delete(l.marks, l.order.pop())
+	}
+	return Result{Position: pos, Time: now}
+}
+
+// trimLocked enforces the limits after an append to r. The newest record stays.
+func (l *MemoryLog) trimLocked(r *memoryRoom) {
+	for r.records.len() > 1 && (r.records.len() > l.cfg.MaxRoomRecords || r.bytes > l.cfg.MaxRoomBytes) {
+		l.dropLocked(r)
+	}
+	for l.bytes > l.cfg.MaxBytes {
+		// One look at every room for each record: the rooms are few, and
+		// this only happens at the limit.
+		var oldest *memoryRoom
+		for _, other := range l.rooms {
+			if other.records.len() > 0 && (oldest == nil || other.records.at(0).nth < oldest.records.at(0).nth) {
+				oldest = other
+			}
+		}
+		if oldest == nil || oldest == r && r.records.len() == 1 {
+			return
+		}
+		l.dropLocked(oldest)
+	}
+}
+
+func (l *MemoryLog) dropLocked(r *memoryRoom) {
+	gone := r.records.pop()
+	cost := recordCost + len(gone.ID) + len(gone.Body)
+	r.bytes -= cost
+	l.bytes -= cost
+}
+
+// Read implements [Log].
+func (l *MemoryLog) Read(_ context.Context, room string, seq uint64, maxBytes int) ([]Record, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.rooms[room]
+	if r == nil || seq > r.head {
+		return nil, nil
+	}
+	first := r.first()
+	if seq < first {
+		return nil, errorf(OutOfRange, "record %d has been trimmed, the first left is %d", seq, first)
+	}
+	var out []Record
+	bytes := 0
+	for i := int(seq - first); i < r.records.len(); i++ {
+		rec := r.records.at(i)
+		bytes += len(rec.Body)
+		if len(out) > 0 && bytes > maxBytes {
+			break
+		}
+		out = append(out, rec.Record)
+	}
+	return out, nil
+}
+
+// Watch implements [Log].
+func (l *MemoryLog) Watch(room string, moved func(head uint64)) (stop func()) {
+	w := &watcher{}
+	var calling sync.Mutex // guards stopped
+	stopped := false
+	w.moved = func(head uint64) {
+		calling.Lock()
+		defer calling.Unlock()
+		if !stopped {
+			moved(head)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.rooms[room]
+	if r == nil {
+		// Not counted against MaxRooms: a server bounds the rooms that it watches.
+		r = &memoryRoom{name: room}
+		l.rooms[room] = r
+	}
+	if r.watchers == nil {
+		r.watchers = make(map[*watcher]struct{})
+	}
+	r.watchers[w] = struct{}{}
+	return func() {
+		l.mu.Lock()
+		delete(r.watchers, w)
+		if r.head == 0 && len(r.watchers) == 0 && l.rooms[room] == r {
+			delete(l.rooms, room)
+		}
+		l.mu.Unlock()
+		calling.Lock()
+		defer calling.Unlock()
+		stopped = true
+	}
+}
+
+func (r *memoryRoom) first() uint64 { return r.head - uint64(r.records.len()) + 1 }

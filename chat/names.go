@@ -1,0 +1,72 @@
+package chat
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits on names, in bytes.
+const (
+	maxRoomName  = 128
+	maxMessageID = 64
+	// defaultMaxBody is the longest text of a message unless Config.MaxBody says otherwise.
+	defaultMaxBody = 64 << 10
+)
+
+// ValidRoom returns nil if name may name a room: 1 to 128 bytes of UTF-8, no control or
+// format characters, no space at either end. Otherwise it returns an [*Error] with
+// InvalidArgument. Names that differ in one byte are different rooms.
+func ValidRoom(name string) error {
+	// Explicitly typed: a nil *Error must not become a non-nil error.
+	if e := checkRoom(name); e != nil {
+		return e
+	}
+	return nil
+}
+
+func checkRoom(name string) *Error {
+	switch {
+	case name == "":
+		return errorf(InvalidArgument, "room name is empty")
+	case len(name) > maxRoomName:
+		return errorf(InvalidArgument, "room name has %d bytes, limit is %d", len(name), maxRoomName)
+	case !utf8.ValidString(name):
+		return errorf(InvalidArgument, "room name is not valid UTF-8")
+	}
+	for _, r := range name {
+		// Cf has the marks that turn the direction of writing: a name with
+		// one looks like another.
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return errorf(InvalidArgument, "room name has a control character (%U)", r)
+		}
+	}
+	if strings.TrimSpace(name) != name {
+		return errorf(InvalidArgument, "room name begins or ends with a space")
+	}
+	return nil
+}
+
+// checkBody checks the text of a message against a limit in bytes.
+func checkBody[T string | []byte](body T, limit int) *Error {
+	switch {
+	case len(body) == 0:
+		return errorf(InvalidArgument, "message is empty")
+	case len(body) > limit:
+		return errorf(InvalidArgument, "message has %d bytes, limit is %d", len(body), limit)
+	case !utf8.ValidString(string(body)):
+		return errorf(InvalidArgument, "message is not valid UTF-8")
+	}
+	return nil
+}
+
+// checkMessage checks what names a message.
+func checkMessage(producer, id []byte) *Error {
+	if n := len(producer); n != len(Producer{}) {
+		return errorf(InvalidArgument, "producer has %d bytes, not %d", n, len(Producer{}))
+	}
+	if n := len(id); n == 0 || n > maxMessageID {
+		return errorf(InvalidArgument, "message id has %d bytes, not 1 to %d", n, maxMessageID)
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package chat_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+func frame(t transport.FrameType, m proto.Message) []byte {
+	body, err := proto.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	return transport.AppendFrame(nil, t, body)
+}
+
+func joinFrame(room string) []byte { return frame(0x01, &chatpb.Join{Room: []byte(room)}) }
+
+func publishFrame(room, id, text string) []byte {
+	return frame(0x05, &chatpb.Publish{Room: []byte(room), Producer: make([]byte, 16), MessageId: []byte(id), Body: []byte(text)})
+}
+
+func (r *raw) write(frames ...[]byte) {
+	r.t.Helper()
+	for _, f := range frames {
+		_, err := r.str.Write(f)
+		require.NoError(r.t, err)
+	}
+}
+
+// read returns the next frame.
+func (r *raw) read() (transport.FrameType, []byte) {
+	r.t.Helper()
+	r.str.SetReadDeadline(time.Now().Add(5 * time.Second))
+	t, body, err := r.str.ReadFrame(func(transport.FrameType) (uint64, bool) { return 1 << 20, true })
+	require.NoError(r.t, err)
+	return t, body
+}
+
+func (r *raw) readInto(want transport.FrameType, m proto.Message) {
+	r.t.Helper()
+	t, body := r.read()
+	require.Equal(r.t, want, t)
+	require.NoError(r.t, proto.Unmarshal(body, m))
+}
+
+func TestServerChecksWhatClientsDo(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		r := openRaw(t, h.net.Dial(h.srv, "alice", transport.Config{}))
+		r.write(joinFrame("lobby"))
+		r.readInto(0x09, new(chatpb.Joined))
+		for _, room := range []string{"", " x", "x ", "a\x00b", "\xff\xfe", "a\u202eb", string(make([]byte, 129)), string(make([]byte, 4000))} {
+			for _, f := range [][]byte{joinFrame(room), publishFrame(room, "1", "x"), frame(0x03, &chatpb.Leave{Room: []byte(room)})} {
+				r.write(f)
+				var m chatpb.Rejected
+				r.readInto(0x0d, &m)
+				assert.Equal(t, uint32(chat.InvalidArgument), m.GetCode(), "%q", room)
+				assert.Equal(t, []byte(room), append([]byte{}, m.GetRoom()...))
+				assert.NotEmpty(t, m.GetReason())
+			}
+		}
+		for _, p := range []*chatpb.Publish{
+			{Producer: make([]byte, 15), MessageId: []byte("1"), Body: []byte("x")},
+			{Producer: nil, MessageId: []byte("1"), Body: []byte("x")},
+			{Producer: make([]byte, 16), MessageId: nil, Body: []byte("x")},
+			{Producer: make([]byte, 16), MessageId: make([]byte, 65), Body: []byte("x")},
+			{Producer: make([]byte, 16), MessageId: []byte("1"), Body: nil},
+			{Producer: make([]byte, 16), MessageId: []byte("1"), Body: []byte("\xc0\x80")},
+			{Producer: make([]byte, 16), MessageId: []byte("1"), Body: make([]byte, 64<<10+1)},
+		} {
+			p.Room = []byte("lobby")
+			r.write(frame(0x05, p))
+			var m chatpb.Rejected
+			r.readInto(0x0d, &m)
+			assert.Equal(t, uint32(chat.InvalidArgument), m.GetCode())
+			assert.Equal(t, string(p.GetMessageId()), string(m.GetMessageId()))
+		}
+		r.write(publishFrame("lobby", "1", "it still works"))
+		r.readInto(0x0f, new(chatpb.PubAck))
+	})
+}
+
+func TestABrokenProtocolEndsOnlyItsSession(t *testing.T) {
+	for name, bytes := range map[string][]byte{
+		"malformed join":       transport.AppendFrame(nil, 0x01, []byte{0xff}),
+		"malformed publish":    transport.AppendFrame(nil, 0x05, []byte{0x0a, 0x05, 'x'}),
+		"unknown odd frame":    transport.AppendFrame(nil, 0x7f, nil),
+		"a server's frame":     frame(0x11, &chatpb.Record{}),
+		"too large":            transport.AppendFrameHeader(nil, 0x05, 1<<20),
+		"too large join":       transport.AppendFrameHeader(nil, 0x01, 5000),
+		"received what is not": frame(0x07, &chatpb.Received{Bytes: 1}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+				bob := h.join("bob", "lobby")
+				carol := h.join("carol", "lobby")
+				session := h.net.Dial(h.srv, "mallory", transport.Config{})
+				r := openRaw(t, session)
+				r.write(transport.AppendFrame(nil, 0x7e, []byte("skipped, for the number is even")), joinFrame("lobby"), bytes)
+				assert.Equal(t, transport.Protocol, code(session.Wait(t.Context())))
+				assert.Error(t, session.Wait(t.Context()))
+				bob.expectPresence("carol", chat.PresenceJoined)
+				bob.expectPresence("mallory", chat.PresenceJoined)
+				bob.expectPresence("mallory", chat.PresenceLost)
+				bob.say("lobby", "still here")
+				assert.Equal(t, "still here", expect[*chat.Message](carol, nil).Text)
+			})
+		})
+	}
+}
+
+func protoUnmarshal(b []byte, m proto.Message) error { return proto.Unmarshal(b, m) }

@@ -1,0 +1,403 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+)
+
+// A room is an actor: one goroutine, for as long as the room has members, which takes one
+// request after the other. It appends to the log, keeps presence, and puts events on the ring, from
+// which subscribers help themselves. It never waits for one of them, only for the log.
+type room struct {
+	srv   *Server
+	name  string
+	wire  []byte // the name, for frames
+	mail  chan *request
+	moved chan struct{} // has a token when the log's head may have moved
+	newer atomic.Uint64 // the head as the log told it last
+
+	refs int // requests that were sent or are about to be, and members; guarded by Server.mu
+
+	// The actor's own.
+	members    map[*session]*member
+	identities map[string]*identity
+	subs       []*subscription
+	batch      []*request // publishes that wait to be appended
+	batchBytes int
+	entries    []Entry // for reuse
+
+	mu      sync.RWMutex // guards what follows, which only the actor changes
+	ring    ring
+	head    uint64 // seq of the newest record on the ring, or before it
+	present map[string]struct{}
+}
+
+// A requestKind says what a request is.
+type requestKind uint8
+
+const (
+	requestJoin requestKind = iota + 1
+	requestLeave
+	requestPublish
+	requestEnd  // the stream, or the session, has ended
+	requestLost // the log no longer has what the subscription wants
+)
+
+// A request is what a room is asked to do. It holds one reference to the room.
+type request struct {
+	kind    requestKind
+	session *session
+	conn    *conn
+	from    From            // requestJoin
+	entry   Entry           // requestPublish
+	how     ending          // requestEnd
+	noted   chan<- struct{} // requestEnd: for whoever waits
+	sub     *subscription   // requestLost
+}
+
+// A member is one session in the room.
+//
+//	state    event                       next     presence, if it is the identity's last or first
+//	(none)   JOIN                        live     joined
+//	live     stream lost, or aborted     held     lost
+//	live     stream replaced             waiting  –
+//	live     LEAVE, stream ends in order (none)   left
+//	held     JOIN                        live     back
+//	held     session ends                (none)   –
+//	waiting  JOIN                        live     –
+//	waiting  session ends                (none)   left if released, else lost
+type member struct {
+	held bool
+	sub  *subscription // nil when held or waiting
+
+	// What the session has published itself: the records of producer from seq ownFrom on.
+	// Guarded by room.mu.
+	producer Producer
+	ownFrom  uint64
+}
+
+// An identity is the sum of its sessions in the room.
+type identity struct {
+	live, held int
+	lost       bool // was last reported lost
+}
+
+func newRoom(srv *Server, name string) *room {
+	return &room{
+		srv:        srv,
+		name:       name,
+		wire:       []byte(name),
+		mail:       make(chan *request, roomMailbox),
+		moved:      make(chan struct{}, 1),
+		members:    make(map[*session]*member),
+		identities: make(map[string]*identity),
+		present:    make(map[string]struct{}),
+	}
+}
+
+// send gives the room a request, waiting for a place in its mailbox. It fails only when the
+// server is closed.
+func (r *room) send(req *request) bool {
+	select {
+	case r.mail <- req:
+		return true
+	case <-r.srv.ctx.Done():
+		return false
+	}
+}
+
+// run is the actor.
+func (r *room) run() {
+	stop := r.srv.cfg.Log.Watch(r.name, func(head uint64) {
+		// Two servers' appends may be told of in any order.
+		for old := r.newer.Load(); head > old && !r.newer.CompareAndSwap(old, head); old = r.newer.Load() {
+		}
+		select {
+		case r.moved <- struct{}{}:
+		default:
+		}
+	})
+	defer stop()
+	for {
+		select {
+		case req := <-r.mail:
+			if r.work(req) {
+				return
+			}
+		case <-r.moved:
+			if r.newer.Load() > r.head {
+				_ = r.refresh() // has logged its failure; the next look finds out
+			}
+		case <-r.srv.ctx.Done():
+			return
+		}
+	}
+}
+
+// work does req and all that waits behind it, publishes in batches. It says whether that was
+// the last that the room had to do.
+func (r *room) work(req *request) (last bool) {
+	done := 0
+	for {
+		done++
+		if req.kind == requestPublish {
+			r.batch = append(r.batch, req)
+			r.batchBytes += len(req.entry.Body)
+			if r.batchBytes >= maxBatch {
+				r.commit()
+			}
+		} else {
+			r.commit()
+			done += r.handle(req)
+		}
+		select {
+		case req = <-r.mail:
+			continue
+		default:
+		}
+		r.commit()
+		return r.srv.unref(r, done)
+	}
+}
+
+// handle does one request that is no publish, and returns how many references that freed
+// beside the request's own.
+func (r *room) handle(req *request) (freed int) {
+	switch req.kind {
+	case requestJoin:
+		return r.join(req)
+	case requestLeave:
+		return r.leave(req)
+	case requestEnd:
+		freed = r.end(req)
+		req.noted <- struct{}{}
+	case requestLost:
+		m := r.members[req.session]
+		if m == nil || m.sub != req.sub {
+			return 0
+		}
+		reply := rejected(chatpb.Rejected_REQUEST_JOIN, r.wire, errorf(OutOfRange, "the log no longer has what follows %d", req.sub.wants()-1))
+		r.describe(&reply)
+		reply.sub, reply.unsubscribe = m.sub, true
+		freed = r.remove(req.session, m, chatpb.Presence_STATE_LEFT)
+		req.conn.answer(reply)
+		req.conn.wake()
+	case requestPublish: // see commit
+	}
+	return freed
+}
+
+// join makes the session a member, in one step: it reads the log's head, and subscribes behind
+// it or at the cursor.
+func (r *room) join(req *request) (freed int) {
+	refuse := func(err *Error, state *State) int {
+		r.srv.log.Debug("join rejected", "room", r.name, "who", req.session.who, "code", err.Code, "reason", err.Reason)
+		reply := rejected(chatpb.Rejected_REQUEST_JOIN, r.wire, err)
+		if state != nil {
+			reply.epoch, reply.head, reply.first = state.Epoch(), state.Head, state.First
+		}
+		req.session.disclaim(r.name)
+		req.conn.answer(reply)
+		req.conn.wake()
+		return 0
+	}
+	m := r.members[req.session]
+	if m != nil && m.sub != nil {
+		return refuse(errorf(FailedPrecondition, "the session is in the room already"), nil)
+	}
+	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
+	if err == nil {
+		err = r.catchUp(state)
+	}
+	if err != nil {
+		return refuse(r.refusal("read", err), nil)
+	}
+	next, refusal := req.from.next(state)
+	if refusal != nil {
+		return refuse(refusal, &state)
+	}
+	if m == nil {
+		m = &member{}
+		r.members[req.session] = m
+		freed = -1 // the membership holds one
+		r.appear(req.session.who)
+	} else {
+		req.session.disclaim(r.name) // the membership has its own
+		if m.held {
+			m.held = false
+			r.identities[req.session.who].held--
+			r.appear(req.session.who)
+		}
+	}
+	sub := &subscription{room: r, conn: req.conn, member: m, who: req.session.who, next: next, cursor: r.ring.end(), lagging: next <= r.head}
+	m.sub = sub
+	sub.place = len(r.subs)
+	r.subs = append(r.subs, sub)
+	req.conn.answer(reply{kind: frameJoined, room: r.wire, sub: sub, pos: Position{Epoch: state.Epoch()}, head: state.Head, first: state.First})
+	req.conn.wake()
+	return freed
+}
+
+func (r *room) leave(req *request) (freed int) {
+	m := r.members[req.session]
+	if m == nil || m.sub == nil || m.sub.conn != req.conn {
+		req.conn.answer(rejected(chatpb.Rejected_REQUEST_LEAVE, r.wire, errNotInRoom()))
+		req.conn.wake()
+		return 0
+	}
+	sub := m.sub
+	freed = r.remove(req.session, m, chatpb.Presence_STATE_LEFT)
+	req.conn.answer(reply{kind: frameLeft, room: r.wire, sub: sub, unsubscribe: true})
+	req.conn.wake()
+	return freed
+}
+
+func errNotInRoom() *Error { return errorf(FailedPrecondition, "the session is not in the room") }
+
+// end follows the end of a stream, or with no stream that of the session.
+func (r *room) end(req *request) (freed int) {
+	m := r.members[req.session]
+	switch {
+	case m == nil:
+		return 0
+	case req.conn == nil && m.sub != nil:
+		return 0 // the stream ends by itself, and then finds that the session has, too
+	case req.conn == nil && req.how == endLeft:
+		return r.remove(req.session, m, chatpb.Presence_STATE_LEFT)
+	case req.conn == nil:
+		return r.remove(req.session, m, chatpb.Presence_STATE_LOST)
+	case m.sub != nil && m.sub.conn != req.conn:
+		return 0 // a newer stream has joined
+	}
+	r.unsubscribe(m)
+	over := req.session.ctx.Err() != nil
+	switch {
+	case req.how == endLeft:
+		return r.remove(req.session, m, chatpb.Presence_STATE_LEFT)
+	case over:
+		return r.remove(req.session, m, chatpb.Presence_STATE_LOST)
+	case req.how == endLost && !m.held:
+		m.held = true
+		r.identities[req.session.who].held++
+		r.vanish(req.session.who, chatpb.Presence_STATE_LOST)
+	}
+	return 0
+}
+
+// remove ends a membership; state is what others are told if the identity goes with it.
+func (r *room) remove(s *session, m *member, state chatpb.Presence_State) (freed int) {
+	r.unsubscribe(m)
+	delete(r.members, s)
+	s.disclaim(r.name)
+	id := r.identities[s.who]
+	if m.held {
+		id.held--
+	} else {
+		r.vanish(s.who, state)
+	}
+	if id.live+id.held == 0 {
+		delete(r.identities, s.who)
+	}
+	return 1
+}
+
+// unsubscribe stops waking a member's stream. What happened so far it may still read.
+func (r *room) unsubscribe(m *member) {
+	sub := m.sub
+	if sub == nil {
+		return
+	}
+	m.sub = nil
+	last := len(r.subs) - 1
+	r.subs[sub.place] = r.subs[last]
+	r.subs[sub.place].place = sub.place
+	r.subs[last] = nil
+	r.subs = r.subs[:last]
+	r.mu.Lock()
+	sub.over, sub.lastSeq, sub.lastIndex = true, r.head, r.ring.end()
+	r.mu.Unlock()
+}
+
+// appear counts one more live session of an identity.
+func (r *room) appear(who string) {
+	id := r.identities[who]
+	if id == nil {
+		id = &identity{}
+		r.identities[who] = id
+	}
+	id.live++
+	if id.live > 1 {
+		return
+	}
+	state := chatpb.Presence_STATE_JOINED
+	if id.lost {
+		state = chatpb.Presence_STATE_BACK
+	}
+	id.lost = false
+	r.showPresence(who, state)
+}
+
+// vanish counts one live session of an identity less.
+func (r *room) vanish(who string, state chatpb.Presence_State) {
+	id := r.identities[who]
+	id.live--
+	if id.live > 0 {
+		return
+	}
+	id.lost = state == chatpb.Presence_STATE_LOST
+	r.showPresence(who, state)
+}
+
+func (r *room) showPresence(who string, state chatpb.Presence_State) {
+	m := &chatpb.Presence{Room: r.wire, Who: who, State: state}
+	frame := appendMessage(nil, framePresence, m)
+	r.mu.Lock()
+	if state == chatpb.Presence_STATE_JOINED || state == chatpb.Presence_STATE_BACK {
+		r.present[who] = struct{}{}
+	} else {
+		delete(r.present, who)
+	}
+	r.ring.push(event{frame: frame, length: bodyLen(m), seq: r.head + 1})
+	r.mu.Unlock()
+	r.wakeAll()
+}
+
+// presentNames returns who is in the room, sorted, and up to which index that accounts for
+// presence events.
+func (r *room) presentNames() (names []string, seen uint64) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Sorted(maps.Keys(r.present)), r.ring.end()
+}
+
+// wakeAll tells all subscribers that the ring has something new.
+func (r *room) wakeAll() {
+	for _, sub := range r.subs {
+		sub.conn.wakeForEvents()
+	}
+}
+
+// describe fills in what the log has, for a cursor that was refused.
+func (r *room) describe(rep *reply) {
+	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
+	if err == nil {
+		rep.epoch, rep.head, rep.first = state.Epoch(), state.Head, state.First
+	}
+}
+
+// refusal turns an error of the log into what a client may know.
+func (r *room) refusal(doing string, err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if !errors.Is(err, context.Canceled) {
+		r.srv.log.Error("log failed", "room", r.name, "doing", doing, "err", err)
+	}
+	return errorf(Unavailable, "the log does not answer")
+}

@@ -1,0 +1,92 @@
+package chat
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// A session is what the server has of a transport.Session: it outlives the chat stream, and
+// memberships belong to it.
+type session struct {
+	srv   *Server
+	ctx   context.Context // ends with the session
+	abort func(transport.CloseCode, string)
+	log   *slog.Logger
+	who   string // the identity, as others see it
+
+	mu    sync.Mutex // guards what follows
+	conn  *conn      // the newest stream
+	rooms map[string]int
+	// rooms has a name as often as the session is a member, or has a JOIN under way.
+}
+
+// attach makes c the session's stream, and returns the one before. If that is the newer one,
+// ok is false.
+func (s *session) attach(c *conn, newer func(old *conn) bool) (older *conn, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != nil && newer(s.conn) {
+		return nil, false
+	}
+	older, s.conn = s.conn, c
+	return older, true
+}
+
+func (s *session) newest() *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+// claim counts a JOIN of room, unless the session is in too many.
+func (s *session) claim(room string) *Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rooms[room] == 0 && len(s.rooms) >= s.srv.cfg.MaxSessionRooms {
+		return errorf(ResourceExhausted, "the session is in %d rooms, which is the limit", len(s.rooms))
+	}
+	s.rooms[room]++
+	return nil
+}
+
+// disclaim takes back one claim.
+func (s *session) disclaim(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rooms[room]--; s.rooms[room] <= 0 {
+		delete(s.rooms, room)
+	}
+}
+
+// tellRooms tells every room of the session that its stream c has ended, or with c nil the
+// session itself, and waits until they have taken note.
+func (s *session) tellRooms(c *conn, how ending) {
+	s.mu.Lock()
+	names := make([]string, 0, len(s.rooms))
+	for name := range s.rooms {
+		names = append(names, name)
+	}
+	s.mu.Unlock()
+	noted := make(chan struct{}, len(names))
+	told := 0
+	for _, name := range names {
+		r, _ := s.srv.room(name, false)
+		if r == nil {
+			continue
+		}
+		if !r.send(&request{kind: requestEnd, session: s, conn: c, how: how, noted: noted}) {
+			return // the server is closed
+		}
+		told++
+	}
+	for range told {
+		select {
+		case <-noted:
+		case <-s.srv.ctx.Done():
+			return
+		}
+	}
+}

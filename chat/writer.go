@@ -1,0 +1,160 @@
+package chat
+
+import (
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+const (
+	// writeSize is how much is gathered for one Write, so that acknowledgements never
+	// wait behind more of a replay.
+	writeSize = 64 << 10
+	// retryAfter is when a log that did not answer is asked again.
+	retryAfter = time.Second
+)
+
+// writer is what belongs to a conn's writer goroutine. There is one at a time; the counter of
+// wake-ups orders one after the other.
+type writer struct {
+	subs    []*subscription // whose JOINED has been written
+	turn    int             // which of them is next
+	sent    uint64          // bytes of events, as RECEIVED counts them
+	ack     chatpb.PubAck   // for reuse
+	ackID   []byte
+	queue   []reply // taken from replies
+	encoded int     // of queue
+	retry   *time.Timer
+}
+
+var writeBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// write writes until there is nothing left to do, or the stream is dead. It is the
+// writer goroutine.
+func (c *conn) write() {
+	buf := writeBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= 2*writeSize {
+			writeBuffers.Put(buf)
+		}
+	}()
+	for {
+		seen := c.pending.Load()
+		*buf = c.gather((*buf)[:0])
+		if len(*buf) == 0 {
+			if c.pending.CompareAndSwap(seen, 0) {
+				return
+			}
+			continue
+		}
+		if _, err := c.str.Write(*buf); err != nil {
+			// The reader finds out, too. pending stays above 0, so no writer follows.
+			c.str.Cancel(transport.StreamCanceled)
+			return
+		}
+	}
+}
+
+// gather appends what is to be written next to dst: first replies, then events, of one room
+// after the other. Nothing means that nothing is owed, or the credit is used up.
+func (c *conn) gather(dst []byte) []byte {
+	dst = c.gatherReplies(dst)
+	for range len(c.subs) {
+		if len(dst) >= writeSize {
+			break
+		}
+		if c.turn >= len(c.subs) {
+			c.turn = 0
+		}
+		sub := c.subs[c.turn]
+		c.turn++
+		dst = sub.gather(dst)
+	}
+	return dst
+}
+
+func (c *conn) gatherReplies(dst []byte) []byte {
+	if c.encoded == len(c.queue) {
+		clear(c.queue)
+		c.mu.Lock()
+		c.queue, c.replies, c.replyBytes = c.replies, c.queue[:0], 0
+		c.mu.Unlock()
+		c.encoded = 0
+	}
+	for c.encoded < len(c.queue) && len(dst) < writeSize {
+		dst = c.appendReply(dst, &c.queue[c.encoded])
+		c.encoded++
+	}
+	return dst
+}
+
+func (c *conn) appendReply(dst []byte, r *reply) []byte {
+	if r.unsubscribe {
+		for i, sub := range c.subs {
+			if sub == r.sub {
+				c.subs = append(c.subs[:i], c.subs[i+1:]...)
+				break
+			}
+		}
+	}
+	switch r.kind {
+	case framePubAck:
+		c.ackID = append(c.ackID[:0], r.id...)
+		c.ack.Room, c.ack.MessageId, c.ack.Epoch, c.ack.Seq, c.ack.Duplicate = r.room, c.ackID, r.pos.Epoch, r.pos.Seq, r.duplicate
+		return appendMessage(dst, framePubAck, &c.ack)
+	case frameJoined:
+		// The members are those of now, which keeps what waits here small; presence
+		// events that happened meanwhile are accounted for.
+		members, seen := r.sub.room.presentNames()
+		next := r.sub.wants()
+		r.sub.seen = seen
+		c.subs = append(c.subs, r.sub)
+		return appendMessage(dst, frameJoined, &chatpb.Joined{Room: r.room, Epoch: r.pos.Epoch, Head: r.head, First: r.first, Next: next, Members: members})
+	case frameLeft:
+		return appendMessage(dst, frameLeft, &chatpb.Left{Room: r.room})
+	default:
+		return appendMessage(dst, frameRejected, &chatpb.Rejected{
+			Request:   r.request,
+			Room:      r.room,
+			MessageId: []byte(r.id),
+			Code:      uint32(r.err.Code),
+			Reason:    r.err.Reason,
+			Epoch:     r.epoch,
+			Head:      r.head,
+			First:     r.first,
+		})
+	}
+}
+
+// mayAppend says whether an event of n bytes may be sent. One may always be, when nothing
+// is unconfirmed, or an event longer than the credit would never be sent.
+func (c *conn) mayAppend(n int) bool {
+	for {
+		received := c.received.Load()
+		if c.sent == received || c.sent-received+uint64(n) <= creditWindow {
+			return true
+		}
+		c.stalled.Store(true)
+		if c.received.Load() == received {
+			return false
+		}
+		// A RECEIVED came in between, and may have cleared the flag too early.
+		c.stalled.Store(false)
+	}
+}
+
+// credit returns how many bytes of events may still be sent.
+func (c *conn) credit() int { return creditWindow - int(c.sent-c.received.Load()) }
+
+// charge counts an event whose body has n bytes, before it is written: the client may
+// confirm it at once.
+func (c *conn) charge(n int) {
+	c.sent += uint64(n)
+	c.announce.Store(c.sent)
+}
+
+func bodyLen(m proto.Message) int { return proto.Size(m) }
