@@ -27,11 +27,13 @@ const (
 
 func (t StreamType) reserved() bool { return t >= 0x21 && (t-0x21)%0x1f == 0 }
 
-// A Handler serves one stream that the peer opened, in a goroutine of its own. When
-// it returns, the halves of the stream that have not come to their end are reset.
+// A Handler serves one stream that the peer opened, in a goroutine of its own. When it
+// returns, the halves of the stream that have not come to their end are reset, and nothing may touch
+// the stream any more. A panic is logged and resets the stream.
 //
-// ctx ends when the peer resets the stream or the session ends; context.Cause is then a
-// [*StreamError] or an [*Error]. [SessionFrom] and [PeerFrom] find the session and the peer in it.
+// ctx ends when the peer resets the stream or the connection ends, which the session may survive;
+// context.Cause is then a [*StreamError] or an [*Error]. [SessionFrom] and [PeerFrom] find the
+// session and the peer in it.
 type Handler func(ctx context.Context, s *Stream)
 
 // Config configures either side. Credentials are required; every other field's
@@ -46,18 +48,19 @@ type Config struct {
 
 	// Authorize, on a server, decides whether a peer whose certificate is in order
 	// may open a session. It runs before WELCOME, when the session is already
-	// registered. An [*Error] closes with its code and reason; any other error as
-	// Unauthorized, and its text stays here. Default: everyone may.
+	// registered; ctx ends with the connection. An [*Error] closes with its code and reason, a graceful one
+	// as Aborted; any other error closes as Unauthorized, and its text stays here. Default: everyone may.
 	Authorize func(ctx context.Context, p Peer) error
 
 	// MayRelease is asked when the peer wants an orderly release. An error refuses it,
-	// and its text is sent to the peer as the reason. Default: it may.
+	// and the first 256 bytes of its text are sent to the peer as the reason. Default: it may.
 	MayRelease func(s *Session) error
 
 	// Logger gets what is of use to who runs this side. Default: discarded.
 	Logger *slog.Logger
 
-	// Name is what this side calls its software, for the peer's logs: "name/version".
+	// Name is what this side calls its software, for the peer's logs: "name/version", at most
+	// 256 bytes.
 	Name string
 
 	// PacketConn is the socket to use; it is closed at the end. Default: a UDP socket of its own.
@@ -94,6 +97,7 @@ type Config struct {
 // withDefaults returns a copy with every default filled in.
 func (c *Config) withDefaults() *Config {
 	out := *c
+	out.Name = cut(out.Name)
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}

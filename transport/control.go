@@ -42,7 +42,7 @@ func appendMessage(dst []byte, t FrameType, m proto.Message) []byte {
 	n := proto.Size(m)
 	dst = AppendFrameHeader(dst, t, n)
 	dst, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(dst, m)
-	if err != nil { // only for strings that are not UTF-8, and we send none
+	if err != nil { // only for strings that are not UTF-8, and cut leaves none
 		panic(fmt.Sprintf("transport: marshal frame %#x: %v", uint64(t), err))
 	}
 	return dst
@@ -52,12 +52,24 @@ func appendMessage(dst []byte, t FrameType, m proto.Message) []byte {
 func (l *link) send(frames []byte) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	_ = l.control.SetWriteDeadline(time.Now().Add(controlWriteTimeout))
-	if _, err := l.control.Write(frames); err != nil {
-		l.close(ExcessiveLoad, "control stream is not read")
-		return err
+	return l.sendLocked(frames)
+}
+
+// sendLocked is send for who holds the lock.
+func (l *link) sendLocked(frames []byte) error {
+	if l.finSent {
+		return nil // a PONG, or a GOAWAY: DISCONNECT has said more
 	}
-	return nil
+	_ = l.control.SetWriteDeadline(time.Now().Add(controlWriteTimeout))
+	_, err := l.control.Write(frames)
+	switch {
+	case err == nil:
+	case isReset(err):
+		l.close(ClosedCriticalStream, "control stream ended before the session")
+	default:
+		l.close(ExcessiveLoad, "control stream is not read")
+	}
+	return err
 }
 
 // readControl serves the control stream until the connection ends.
@@ -119,23 +131,27 @@ func (l *link) handleControl(t FrameType, body []byte) error {
 		if err := unmarshal(t, body, &m); err != nil {
 			return err
 		}
-		l.handleGoAway(&m)
+		return l.handleGoAway(&m)
 	case frameFinish:
 		var m controlpb.Finish
 		if err := unmarshal(t, body, &m); err != nil {
 			return err
 		}
-		return l.handleFinish(m.GetMode())
+		return l.handleFinish(&m)
 	case frameNotFinished:
 		var m controlpb.NotFinished
 		if err := unmarshal(t, body, &m); err != nil {
 			return err
 		}
 		l.mu.Lock()
-		l.answerLocked(&NotFinishedError{Reason: printable(m.GetReason())})
+		l.answerLocked(&NotFinishedError{Reason: printable(m.GetReason())}, false)
 		l.mu.Unlock()
 	case frameDisconnect:
-		return l.handleDisconnect()
+		var m controlpb.Disconnect
+		if err := unmarshal(t, body, &m); err != nil {
+			return err
+		}
+		return l.handleDisconnect(&m)
 	case framePing:
 		return l.send(appendMessage(nil, framePong, &controlpb.Pong{}))
 	case framePong:

@@ -58,6 +58,9 @@ func newClientSession(cfg *Config) (*Session, error) {
 func (s *Session) connect(ctx context.Context, addr string) error {
 	udpAddr, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
+		if s.cfg.PacketConn != nil {
+			_ = s.cfg.PacketConn.Close()
+		}
 		return &Error{Code: Lost, Reason: "no such address: " + addr, Err: err}
 	}
 	pc := s.cfg.PacketConn
@@ -79,14 +82,14 @@ func (s *Session) connect(ctx context.Context, addr string) error {
 	l := newLink(s.cfg, conn, true)
 	l.sess = s
 	if err := s.hello(ctx, l); err != nil {
-		code := Aborted
-		if e, ok := errors.AsType[*Error](err); ok {
-			code = e.Code
+		e := fromQUIC(err)
+		if e.Code != Lost {
+			e = e.unsaid() // graceful needs the handshake
 		}
 		l.watch(closeTransport)
-		l.close(code, "")
+		l.close(e.Code, e.Reason)
 		<-l.done
-		return err
+		return e
 	}
 	if err := s.goLive(l); err != nil {
 		l.watch(closeTransport)
@@ -147,6 +150,9 @@ func (s *Session) hello(ctx context.Context, l *link) error {
 	server, err := certs.IDFromCertificate(leaf)
 	if err != nil {
 		return &Error{Code: Unauthorized, Reason: "certificate not accepted", Err: err}
+	}
+	if !stop() { // else its deadline would hit the control loop
+		return fromQUIC(context.Cause(ctx))
 	}
 	s.mu.Lock()
 	s.identity, s.kept = identity, welcome.GetKept()

@@ -182,8 +182,24 @@ func (l *link) fromStream(err error) error {
 	return fmt.Errorf("stream: %w", err)
 }
 
+// maxText is the longest text that is sent, in bytes: a close reason that does not fit into
+// one packet keeps quic-go from sending the close at all.
+const maxText = 256
+
+// cut makes text of this side's fit to be sent.
+func cut(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxText)], "") }
+
+// unsaid returns e with a code that may end a session without a release.
+func (e *Error) unsaid() *Error {
+	if e.Code.Class() != ClassGraceful && e.Code != Lost {
+		return e
+	}
+	return &Error{Code: Aborted, Remote: e.Remote, Reason: e.Reason, Err: e}
+}
+
 // printable makes text that a peer sent fit for a log line or a terminal.
 func printable(s string) string {
+	s = s[:min(len(s), maxText)]
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r

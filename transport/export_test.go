@@ -27,6 +27,19 @@ func CloseCodeRows() (codes []CloseCode, names []string, classes []Class, next [
 // ClientTLS returns the TLS configuration of a client.
 func ClientTLS(cfg *Config) *tls.Config { return clientTLS(cfg) }
 
+// ServerTLS returns the TLS configuration of a server.
+func ServerTLS(cfg *Config) *tls.Config { return serverTLS(cfg.withDefaults()) }
+
+// Running returns how many streams of the peer's the credit of s counts as running.
+func Running(s *Session) int {
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	l.credit.mu.Lock()
+	defer l.credit.mu.Unlock()
+	return l.credit.running
+}
+
 // QUICConfig returns the QUIC configuration of either side.
 func QUICConfig(cfg *Config) *quic.Config { return cfg.withDefaults().quicConfig() }
 

@@ -2,7 +2,10 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -26,9 +29,12 @@ type link struct {
 	attempt uint64 // of the HELLO that it began with
 	log     *slog.Logger
 
+	ctx      context.Context // of the handlers: ends with the connection
+	cancel   context.CancelCauseFunc
 	control  *quic.Stream
 	messages *FrameReader // of the control stream
-	writing  sync.Mutex   // one write on the control stream at a time
+	writing  sync.Mutex   // one write on the control stream at a time; guards finSent
+	finSent  bool         // after DISCONNECT nothing more is said
 
 	wg       sync.WaitGroup // the accept loop, the control loop, every handler
 	draining chan struct{}  // closed when a release or drain is under way
@@ -43,15 +49,17 @@ type link struct {
 	opening        int           // streams that wait for the peer's permission
 	serving        int           // accepted streams whose handler has not returned
 	unknown        int           // streams of unknown type so far
+	lastOpened     quic.StreamID // highest that this side has opened, the control stream apart
+	lastSeen       quic.StreamID // highest of the peer's streams that has arrived
+	peerOpened     quic.StreamID // highest that there will be, once the peer has said so
 	lastAccepted   quic.StreamID // highest of the peer's streams that has been accepted
 	limit          quic.StreamID // no higher one is: what the last GOAWAY said
 	finishing      mode          // the release under way, if any
 	initiator      bool          // of that release
-	answered       chan struct{} // closed with the peer's answer to our FINISH; nil unless awaited
-	refusal        *NotFinishedError
+	asked          *question     // our FINISH that has no answer yet, if any
 	goingAway      bool          // we drain: our GOAWAY has been sent
 	disconnected   bool          // DISCONNECT has been sent or received: the outcome is fixed
-	goneAway       bool          // the peer drains: its's GOAWAY has arrived
+	goneAway       bool          // the peer drains: its GOAWAY has arrived
 	reconnectAfter time.Duration // from it
 	goAwayUntil    time.Time     // when the time left in it has passed
 	quiet          chan struct{} // closed when no stream is left; nil unless somebody waits
@@ -92,11 +100,15 @@ func (l *link) end(cause error) {
 	l.mu.Lock()
 	l.outcome = l.judge(fromQUIC(cause))
 	l.pinger.stop()
+	reconnectAfter, goneAway := l.reconnectAfter, l.goneAway
 	l.mu.Unlock()
 	l.credit.stop()
 	close(l.closed)
+	if l.cancel != nil {
+		l.cancel(l.outcome)
+	}
 	if l.sess != nil {
-		l.sess.linkClosed(l)
+		l.sess.linkClosed(l, reconnectAfter, goneAway)
 	}
 }
 
@@ -107,12 +119,13 @@ func (l *link) judge(e *Error) *Error {
 	if l.finishing == drain {
 		graceful = Drained
 	}
+	settled := l.disconnected && (!l.initiator || !l.busyLocked()) // S2: not while there is something to read
 	switch class := e.Code.Class(); {
-	case l.disconnected && (class == ClassGraceful || class == ClassLost):
+	case settled && (class == ClassGraceful || class == ClassLost):
 		return &Error{Code: graceful, Remote: e.Remote, Reason: e.Reason}
 	case class == ClassGraceful:
 		return &Error{Code: Aborted, Remote: e.Remote, Reason: "closed with " + e.Code.String() + " before the release was complete"}
-	case class == ClassLost && l.goneAway && !l.goAwayUntil.IsZero() && !time.Now().Before(l.goAwayUntil):
+	case (class == ClassLost || e.Code == ReleaseTimeout && !e.Remote) && l.goneAway && !time.Now().Before(l.goAwayUntil):
 		return &Error{Code: Drained, Reason: "the server's time was up"}
 	}
 	return e
@@ -131,11 +144,15 @@ func (l *link) isClosed() bool {
 
 // close closes the connection from this side. It returns at once if it is closed already.
 func (l *link) close(code CloseCode, reason string) {
-	_ = l.conn.CloseWithError(quic.ApplicationErrorCode(code), reason) // never fails
+	if code > quicvarint.Max { // Lost: quic-go panics
+		code = Aborted
+	}
+	_ = l.conn.CloseWithError(quic.ApplicationErrorCode(code), cut(reason)) // never fails
 }
 
 // run starts the work on a connection whose session is live.
 func (l *link) run() {
+	l.ctx, l.cancel = context.WithCancelCause(l.sess.ctx)
 	l.wg.Go(l.readControl)
 	l.wg.Go(l.acceptStreams)
 	if l.client {
@@ -154,7 +171,7 @@ func (l *link) open(ctx context.Context, t StreamType) (*Stream, error) {
 	}
 	l.opening++
 	l.mu.Unlock()
-	str, err := l.conn.OpenStreamSync(ctx)
+	str, err := l.openStream(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.opening--
@@ -163,8 +180,12 @@ func (l *link) open(ctx context.Context, t StreamType) (*Stream, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		if l.closingLocked() {
+			return nil, ErrGoingAway
+		}
 		return nil, l.streamErrorLocked(err)
 	}
+	l.lastOpened = max(l.lastOpened, str.StreamID())
 	s := newStream(l, str, t, true)
 	if l.closingLocked() { // meanwhile
 		s.ended.Store(sendEnded | recvEnded | counted)
@@ -175,6 +196,24 @@ func (l *link) open(ctx context.Context, t StreamType) (*Stream, error) {
 	}
 	l.opened[str.StreamID()] = s
 	return s, nil
+}
+
+// openStream waits for the peer's permission until ctx ends, or the release of the session begins.
+func (l *link) openStream(ctx context.Context) (*quic.Stream, error) {
+	str, err := l.conn.OpenStream()
+	if _, wait := errors.AsType[*quic.StreamLimitReachedError](err); !wait {
+		return str, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.wg.Go(func() {
+		select {
+		case <-l.draining:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return l.conn.OpenStreamSync(ctx)
 }
 
 // streamErrorLocked is fromStream for who holds the lock that the outcome needs.
@@ -202,19 +241,21 @@ func (l *link) acceptStreams() {
 		}
 		l.mu.Lock()
 		id := str.StreamID()
+		l.lastSeen = max(l.lastSeen, id)
 		over := id > l.limit // one lock for this and for what GOAWAY says
 		if !over {
 			l.lastAccepted = max(l.lastAccepted, id)
 			l.serving++
 		}
+		l.checkQuietLocked()
 		l.mu.Unlock()
+		l.credit.began()
 		if over {
 			str.CancelWrite(quic.StreamErrorCode(StreamRejected))
 			str.CancelRead(quic.StreamErrorCode(StreamNoError))
 			l.credit.release(str)
 			continue
 		}
-		l.credit.began()
 		l.wg.Go(func() { l.serve(str) })
 	}
 }
@@ -236,8 +277,12 @@ func (l *link) serve(str *quic.Stream) {
 func (l *link) dispatch(s *Stream) {
 	s.SetReadDeadline(time.Now().Add(l.cfg.HelloTimeout))
 	t, err := s.readVarint(true)
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.Cancel(StreamDeadline)
+		return
+	case err != nil:
+		s.Cancel(StreamUnknownType)
 		return
 	}
 	s.SetReadDeadline(time.Time{})
@@ -247,11 +292,22 @@ func (l *link) dispatch(s *Stream) {
 		l.refuseType(s)
 		return
 	}
-	ctx, cancel := context.WithCancelCause(l.sess.ctx)
-	stop := context.AfterFunc(s.str.Context(), func() { cancel(l.fromStream(context.Cause(s.str.Context()))) })
+	ctx, cancel := context.WithCancelCause(l.ctx)
+	stop := context.AfterFunc(s.str.Context(), func() {
+		// Its other ends are the handler's own Close, which ends nothing else, and the connection's.
+		if e, ok := errors.AsType[*quic.StreamError](context.Cause(s.str.Context())); ok {
+			cancel(&StreamError{Code: StreamCode(e.ErrorCode), Remote: e.Remote})
+		}
+	})
+	defer func() {
+		stop()
+		cancel(nil)
+		// One peer's stream must not end everybody's process.
+		if p := recover(); p != nil {
+			l.log.Error("stream handler panicked", "session", l.sess.id, "type", uint64(s.typ), "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
 	handler(ctx, s)
-	stop()
-	cancel(nil)
 }
 
 // refuseType resets a stream of a type that has no handler.
@@ -274,7 +330,8 @@ func (l *link) refuseType(s *Stream) {
 // closingLocked says whether nothing new may be opened.
 func (l *link) closingLocked() bool { return l.finishing != 0 || l.goneAway || l.goingAway }
 
-// quietChan returns a channel that is closed when no stream is left, in either direction.
+// quietChan returns a channel that is closed when no stream is left, in either direction, and
+// none of those is on its way that the peer says it has opened.
 func (l *link) quietChan() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -285,8 +342,18 @@ func (l *link) quietChan() <-chan struct{} {
 	return l.quiet
 }
 
+// busyLocked says, after quietChan was asked for, whether it has not come yet.
+func (l *link) busyLocked() bool {
+	select {
+	case <-l.quiet:
+		return false
+	default:
+		return true
+	}
+}
+
 func (l *link) checkQuietLocked() {
-	if l.quiet == nil || len(l.opened)+l.opening+l.serving > 0 {
+	if l.quiet == nil || len(l.opened)+l.opening+l.serving > 0 || l.lastSeen < l.peerOpened {
 		return
 	}
 	select {

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/quicvarint"
+
 	"github.com/trunkline-go/trunkline/transport/internal/controlpb"
 )
 
@@ -66,38 +69,37 @@ func (e *NotFinishedError) Error() string { return "release refused by peer: " +
 // NotFinishedError when the peer refuses. In a release each step may take Config.ReleaseTimeout;
 // ctx bounds them all.
 func (l *link) finish(ctx context.Context, m mode) error {
-	answered := make(chan struct{})
 	l.mu.Lock()
-	underway := l.finishing != 0
+	underway, q := l.finishing != 0, l.asked
 	if !underway {
-		l.finishing, l.initiator, l.answered, l.refusal = m, true, answered, nil
+		q = &question{answered: make(chan struct{})}
+		l.finishing, l.initiator, l.asked = m, true, q
 	}
+	lastOpened := uint64(l.lastOpened)
 	l.mu.Unlock()
 	if underway {
-		select {
-		case <-l.closed:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if q != nil { // another Release's
+			if !l.await(ctx, drain, q.answered) {
+				return nil
+			}
+			if q.refusal != nil {
+				return q.refusal
+			}
 		}
-	}
-	if l.send(appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_Mode(m)})) != nil {
-		return nil //nolint:nilerr // send has closed the link, whose outcome tells
-	}
-	if !l.await(ctx, m, answered) {
+		l.await(ctx, drain, l.closed)
 		return nil
 	}
-	l.mu.Lock()
-	refusal, overtaken := l.refusal, !l.initiator
-	if refusal != nil {
-		l.finishing, l.initiator = 0, false
+	if l.send(appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_Mode(m), LastOpened: lastOpened})) != nil {
+		return nil //nolint:nilerr // send has closed the link, whose outcome tells
 	}
-	l.mu.Unlock()
+	if !l.await(ctx, m, q.answered) {
+		return nil
+	}
 	switch {
-	case refusal != nil:
-		return refusal
-	case overtaken:
-		<-l.closed
+	case q.refusal != nil:
+		return q.refusal
+	case q.overtaken:
+		l.await(ctx, drain, l.closed) // the client's clock bounds it, and ctx
 		return nil
 	}
 	l.startDraining()
@@ -128,13 +130,24 @@ func (l *link) await(ctx context.Context, m mode, done <-chan struct{}) bool {
 	return false
 }
 
-// answer ends the initiator's wait for what the peer says to its FINISH; the lock is held.
-func (l *link) answerLocked(refusal *NotFinishedError) {
-	if l.answered != nil {
-		l.refusal = refusal
-		close(l.answered)
-		l.answered = nil
+// answerLocked ends the initiator's wait for what the peer says to its FINISH; the lock is held.
+func (l *link) answerLocked(refusal *NotFinishedError, overtaken bool) {
+	if l.asked == nil {
+		return
 	}
+	l.asked.refusal, l.asked.overtaken = refusal, overtaken
+	close(l.asked.answered)
+	l.asked = nil
+	if refusal != nil { // here, for what the peer says next may already depend on it
+		l.finishing, l.initiator = 0, false
+	}
+}
+
+// A question is a FINISH of ours.
+type question struct {
+	answered  chan struct{} // closed with the peer's answer, which follows
+	refusal   *NotFinishedError
+	overtaken bool // by the client's FINISH
 }
 
 // startDraining tells the streams' handlers and users to come to an end.
@@ -149,17 +162,26 @@ func (l *link) startDraining() {
 }
 
 // handleFinish begins the responder's side.
-func (l *link) handleFinish(wire controlpb.Finish_Mode) error {
-	m := mode(wire)
+func (l *link) handleFinish(finish *controlpb.Finish) error {
+	m := mode(finish.GetMode())
 	if m != leave && m != drain {
 		return errors.New("FINISH with an unknown mode")
 	}
 	l.mu.Lock()
+	if m == drain && (l.client || !l.goingAway) {
+		l.mu.Unlock()
+		return errors.New("FINISH for a drain that nobody asked for")
+	}
 	mayRefuse := m == leave && l.finishing == 0 && !l.goingAway && l.cfg.MayRelease != nil
 	l.mu.Unlock()
 	if mayRefuse {
 		if err := l.cfg.MayRelease(l.sess); err != nil {
-			return l.send(appendMessage(nil, frameNotFinished, &controlpb.NotFinished{Reason: err.Error()}))
+			l.mu.Lock()
+			still := !l.goingAway // M18: a drain may have begun meanwhile
+			l.mu.Unlock()
+			if still {
+				return l.send(appendMessage(nil, frameNotFinished, &controlpb.NotFinished{Reason: cut(err.Error())}))
+			}
 		}
 	}
 	l.mu.Lock()
@@ -167,11 +189,10 @@ func (l *link) handleFinish(wire controlpb.Finish_Mode) error {
 		l.mu.Unlock()
 		return nil // we are the initiator, and the client's FINISH goes first; or it was said twice
 	}
-	l.finishing, l.initiator = m, false
-	l.answerLocked(nil) // whoever waits in finish finds that it is not the initiator any more
-	goAway := &controlpb.GoAway{LastStream: uint64(l.limit)}
+	l.finishing, l.initiator, l.peerOpened = m, false, streamID(finish.GetLastOpened())
+	l.answerLocked(nil, true) // whoever waits in finish finds that it is not the initiator any more
 	l.mu.Unlock()
-	if err := l.send(appendMessage(nil, frameGoAway, goAway)); err != nil {
+	if err := l.sendGoAway(&controlpb.GoAway{}); err != nil {
 		return err
 	}
 	l.startDraining()
@@ -189,38 +210,68 @@ func (l *link) disconnect() {
 	l.mu.Lock()
 	l.disconnected = true
 	m := l.finishing
+	lastOpened := uint64(l.lastOpened)
 	l.mu.Unlock()
-	if l.send(appendMessage(nil, frameDisconnect, &controlpb.Disconnect{})) != nil {
+	l.writing.Lock()
+	err := l.sendLocked(appendMessage(nil, frameDisconnect, &controlpb.Disconnect{LastOpened: lastOpened}))
+	if err == nil {
+		l.finSent = true
+		_ = l.control.Close() // fails only if the peer has reset it, which readControl sees
+	}
+	l.writing.Unlock()
+	if err != nil {
 		return
 	}
-	l.writing.Lock()
-	_ = l.control.Close() // fails only if the peer has reset it, which readControl sees
-	l.writing.Unlock()
-	timer := time.NewTimer(closeGrace)
-	defer timer.Stop()
+	var timeout <-chan time.Time // a drain has the server's time
+	if m == leave {
+		timer := time.NewTimer(l.cfg.ReleaseTimeout + closeGrace) // the initiator may still read for that long
+		defer timer.Stop()
+		timeout = timer.C
+	}
 	select {
 	case <-l.closed:
-	case <-timer.C:
+	case <-timeout:
 		l.close(m.code(), "")
 	}
 }
 
+// sendGoAway sends m with the limit that holds now, so that the ids never rise (M17).
+func (l *link) sendGoAway(m *controlpb.GoAway) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	m.LastStream = uint64(l.limit)
+	l.mu.Unlock()
+	return l.sendLocked(appendMessage(nil, frameGoAway, m))
+}
+
+// streamID turns a stream id from the wire into one that can be compared with ours.
+func streamID(id uint64) quic.StreamID { return quic.StreamID(min(id, quicvarint.Max)) }
+
 // handleDisconnect notes that the responder is done.
-func (l *link) handleDisconnect() error {
+func (l *link) handleDisconnect(m *controlpb.Disconnect) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.initiator || l.disconnected {
 		return errors.New("DISCONNECT without FINISH")
 	}
 	l.disconnected = true
+	l.peerOpened = streamID(m.GetLastOpened())
+	if l.quiet == nil {
+		l.quiet = make(chan struct{})
+		l.checkQuietLocked()
+	}
 	close(l.left)
 	return nil
 }
 
 // handleGoAway notes what the peer says of the streams that it accepts: as the answer to our
 // FINISH, or because it drains.
-func (l *link) handleGoAway(m *controlpb.GoAway) {
+func (l *link) handleGoAway(m *controlpb.GoAway) error {
 	drains := m.GetTimeLeftMs() > 0
+	if drains && !l.client {
+		return errors.New("GOAWAY of a client that drains") // else its silence would be graceful (S7)
+	}
 	l.mu.Lock()
 	first := drains && !l.goneAway
 	if first {
@@ -228,12 +279,12 @@ func (l *link) handleGoAway(m *controlpb.GoAway) {
 		l.reconnectAfter = millis(m.GetReconnectAfterMs(), maxReconnectAfter)
 		l.goAwayUntil = time.Now().Add(millis(m.GetTimeLeftMs(), maxTimeLeft))
 	}
-	l.answerLocked(nil)
+	l.answerLocked(nil, false)
 	until, initiator := l.goAwayUntil, l.initiator
 	l.mu.Unlock()
 	l.rejectAbove(m.GetLastStream())
-	if !first || initiator || !l.client {
-		return
+	if !first || initiator {
+		return nil
 	}
 	l.log.Info("server drains", "session", l.sess.id, "reason", printable(m.GetReason()))
 	l.startDraining()
@@ -243,6 +294,7 @@ func (l *link) handleGoAway(m *controlpb.GoAway) {
 		defer cancel()
 		_ = l.finish(ctx, drain) // the link's outcome tells
 	})
+	return nil
 }
 
 // drain asks the client to go, waits until it has gone, and cuts it off when ctx ends. It
@@ -254,15 +306,14 @@ func (l *link) drain(ctx context.Context, reconnectAfter time.Duration) (cut boo
 	}
 	l.mu.Lock()
 	l.goingAway = true
+	l.mu.Unlock()
 	goAway := &controlpb.GoAway{
-		LastStream:       uint64(l.limit),
 		ReconnectAfterMs: uint64(reconnectAfter.Milliseconds()),
 		TimeLeftMs:       uint64(max(time.Millisecond, time.Until(deadline)).Milliseconds()),
 		Reason:           "server is shutting down",
 	}
-	l.mu.Unlock()
 	l.startDraining()
-	if l.send(appendMessage(nil, frameGoAway, goAway)) != nil {
+	if l.sendGoAway(goAway) != nil {
 		return false
 	}
 	timer := time.NewTimer(goAwayGrace)
@@ -274,9 +325,8 @@ func (l *link) drain(ctx context.Context, reconnectAfter time.Duration) (cut boo
 	case <-timer.C:
 		l.mu.Lock()
 		l.limit = max(l.lastAccepted, 0)
-		goAway.LastStream = uint64(l.limit)
 		l.mu.Unlock()
-		if l.send(appendMessage(nil, frameGoAway, goAway)) != nil {
+		if l.sendGoAway(goAway) != nil {
 			return false
 		}
 		select {

@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,13 +101,18 @@ func (srv *Server) Serve(ctx context.Context) error {
 	}
 }
 
-// Sessions returns the sessions that the server keeps, live and detached, in no order.
+// Sessions returns the sessions that the server keeps, live and detached, in no order. One that has
+// not come to WELCOME is not among them.
 func (srv *Server) Sessions() []*Session {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	all := make([]*Session, 0, len(srv.sessions))
 	for _, s := range srv.sessions {
-		all = append(all, s)
+		s.mu.Lock()
+		if s.last != nil && s.outcome == nil {
+			all = append(all, s)
+		}
+		s.mu.Unlock()
 	}
 	return all
 }
@@ -114,7 +121,8 @@ func (srv *Server) Sessions() []*Session {
 // flight comes to its end, and the socket is closed. Clients are asked to come back after a
 // delay, spread over up to a second for each hundred of them, and at most five
 // minutes. Sessions that are not done when ctx ends are cut off with DrainTimeout, and
-// their number is in the error, a [*CutError]. Shutdown after Shutdown or Close does nothing.
+// their number is in the error, a [*CutError]; handlers that ignore their own context are then left
+// behind. It must not be called from one. Shutdown after Shutdown or Close does nothing.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	if !srv.stopAccepting() {
 		return nil
@@ -140,7 +148,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 		})
 	}
 	drains.Wait()
-	srv.finish("server is shutting down")
+	srv.finish(ctx, "server is shutting down", cut > 0)
 	if cut > 0 {
 		return &CutError{Sessions: cut}
 	}
@@ -155,10 +163,10 @@ func (e *CutError) Error() string {
 }
 
 // Close aborts all sessions at once, closes the socket, and waits for the handlers, whose
-// contexts have ended.
+// contexts have ended. So it must not be called from one.
 func (srv *Server) Close() error {
 	srv.stopAccepting()
-	srv.finish("server closed")
+	srv.finish(context.Background(), "server closed", false)
 	return nil
 }
 
@@ -171,19 +179,31 @@ func (srv *Server) stopAccepting() bool {
 	return first
 }
 
-// finish ends every session that is left, waits, and closes the socket.
-func (srv *Server) finish(reason string) {
+// finish ends every session that is left, waits for their handlers until ctx ends and a moment
+// longer, and closes the socket. linger says that close packets may be under way already.
+func (srv *Server) finish(ctx context.Context, reason string, linger bool) {
 	srv.mu.Lock()
 	for conn := range srv.greeting {
 		go func() { _ = conn.CloseWithError(quic.ApplicationErrorCode(Aborted), reason) }()
 	}
 	srv.mu.Unlock()
-	sessions := srv.Sessions()
+	srv.mu.Lock()
+	sessions := slices.Collect(maps.Values(srv.sessions))
+	srv.mu.Unlock()
 	for _, s := range sessions {
 		s.Abort(Aborted, reason)
 	}
-	srv.wg.Wait()
-	if len(sessions) > 0 {
+	done := make(chan struct{})
+	go func() {
+		srv.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		linger = true
+	}
+	if linger || len(sessions) > 0 {
 		time.Sleep(closeLinger)
 	}
 	_ = srv.tr.Close()
@@ -205,6 +225,7 @@ func (srv *Server) serveConn(conn *quic.Conn) {
 		}
 		code, reason := Internal, ""
 		if e, ok := errors.AsType[*Error](err); ok {
+			e = e.unsaid()
 			code, reason = e.Code, e.Reason
 		}
 		srv.cfg.Logger.Warn("session refused", "addr", conn.RemoteAddr(), "code", code, "reason", err)
@@ -317,7 +338,9 @@ func (srv *Server) register(l *link, peer Peer, hello *controlpb.Hello) (s *Sess
 	if srv.closed.Load() {
 		return nil, false, "", &Error{Code: DrainTimeout, Reason: "server is shutting down"}
 	}
-	s = srv.sessions[id]
+	if s = srv.sessions[id]; s != nil && s.hasEnded() {
+		s = nil // and is about to be forgotten
+	}
 	if s == nil {
 		if err := srv.makeRoomLocked(); err != nil {
 			return nil, false, "", err
@@ -338,7 +361,9 @@ func (srv *Server) register(l *link, peer Peer, hello *controlpb.Hello) (s *Sess
 		case hello.GetAttempt() <= s.attempt:
 			return nil, false, "", &Error{Code: Replaced, Reason: "overtaken by a newer connection of this session"}
 		case s.outcome != nil:
-			return nil, false, "", s.outcome
+			return nil, false, "", s.outcome.unsaid()
+		case s.abort != nil: // its link is being closed
+			return nil, false, "", s.abort
 		}
 		kept = true
 	}
@@ -361,21 +386,24 @@ func (srv *Server) makeRoomLocked() error {
 	if len(srv.sessions) < srv.cfg.MaxSessions {
 		return nil
 	}
-	var oldest *Session
-	var since time.Time
-	for _, s := range srv.sessions {
-		s.mu.Lock()
-		if s.state == StateDetached && s.last != nil && (oldest == nil || s.since.Before(since)) {
-			oldest, since = s, s.since
+	for {
+		var oldest *Session
+		var since time.Time
+		for _, s := range srv.sessions {
+			s.mu.Lock()
+			if s.heldLocked() && (oldest == nil || s.since.Before(since)) {
+				oldest, since = s, s.since
+			}
+			s.mu.Unlock()
 		}
-		s.mu.Unlock()
+		if oldest == nil {
+			return &Error{Code: ExcessiveLoad, Reason: "too many sessions"}
+		}
+		if oldest.evict() {
+			delete(srv.sessions, oldest.id)
+			return nil
+		}
 	}
-	if oldest == nil {
-		return &Error{Code: ExcessiveLoad, Reason: "too many sessions"}
-	}
-	delete(srv.sessions, oldest.id)
-	oldest.Abort(ExcessiveLoad, "made room for a newcomer")
-	return nil
 }
 
 // authorize asks the configuration. A session that it refuses is no more.
@@ -383,7 +411,10 @@ func (srv *Server) authorize(l *link, s *Session, peer Peer) error {
 	if srv.cfg.Authorize == nil {
 		return nil
 	}
-	err := srv.cfg.Authorize(s.ctx, peer)
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(l.conn.Context(), func() { cancel(fromQUIC(context.Cause(l.conn.Context()))) })()
+	err := srv.cfg.Authorize(ctx, peer)
 	if err == nil {
 		return nil
 	}
@@ -391,6 +422,7 @@ func (srv *Server) authorize(l *link, s *Session, peer Peer) error {
 	if !ok {
 		e = &Error{Code: Unauthorized, Reason: "may not open a session", Err: err}
 	}
+	e = e.unsaid()
 	s.mu.Lock()
 	if s.attempt == l.attempt {
 		s.endLocked(e)
@@ -400,10 +432,11 @@ func (srv *Server) authorize(l *link, s *Session, peer Peer) error {
 }
 
 // forget drops an ended session.
-func (srv *Server) forget(s *Session) {
+func (srv *Server) forget(s *Session, identity certs.ID, outcome *Error) {
 	srv.mu.Lock()
-	defer srv.mu.Unlock()
 	if srv.sessions[s.id] == s {
 		delete(srv.sessions, s.id)
 	}
+	srv.mu.Unlock()
+	s.logEnd(identity, outcome)
 }

@@ -63,16 +63,24 @@ type Session struct {
 	mu       sync.Mutex // guards what follows
 	state    State
 	link     *link         // the connection that carries it; nil unless live
-	last     *link         // the newest that ever did
+	last     *carried      // of the newest that ever did; not the link itself, whose streams may hold megabytes
 	attempt  uint64        // of the newest connection that asked for it
 	changed  chan struct{} // closed, and made anew, at each change of state
 	peer     Peer
 	identity certs.ID // the client's, as the server sees it
 	kept     bool     // the server still had the session when its connection was made
-	aborted  bool     // Abort was called: do not keep it
+	abort    *Error   // Abort was called: neither keep nor resume it
 	outcome  *Error   // set with the state ended
 	since    time.Time
 	hold     *time.Timer
+}
+
+// carried is what a session remembers of a connection.
+type carried struct {
+	attempt        uint64
+	done           <-chan struct{} // the link's
+	reconnectAfter time.Duration   // from the peer's GOAWAY; these two are set when the link is closed
+	goneAway       bool
 }
 
 func newSession(cfg *Config, id SessionID, key [16]byte) *Session {
@@ -146,12 +154,15 @@ func (s *Session) Context() context.Context { return s.ctx }
 // whether it did.
 func (s *Session) GoAway() (reconnectAfter time.Duration, ok bool) {
 	s.mu.Lock()
-	l := s.last
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	l := s.link
 	if l == nil {
-		return 0, false
+		if s.last == nil {
+			return 0, false
+		}
+		return s.last.reconnectAfter, s.last.goneAway
 	}
-	l.mu.Lock()
+	l.mu.Lock() // after the session's
 	defer l.mu.Unlock()
 	return l.reconnectAfter, l.goneAway
 }
@@ -188,7 +199,7 @@ func (s *Session) OpenStream(ctx context.Context, t StreamType) (*Stream, error)
 // aborted with ReleaseTimeout. A peer that refuses gives a [*NotFinishedError], and the session
 // goes on as before. Any other end of the session is an [*Error].
 //
-// It must not be called from a [Handler] of the same session, which it would wait for.
+// Neither Release nor Wait may be called from a [Handler] of the same session, for which they wait.
 func (s *Session) Release(ctx context.Context) error {
 	s.mu.Lock()
 	l := s.link
@@ -211,10 +222,10 @@ func (s *Session) Abort(code CloseCode, reason string) {
 		code = Aborted
 	}
 	s.mu.Lock()
-	s.aborted = true
+	s.abort = &Error{Code: code, Reason: reason}
 	l := s.link
 	if l == nil {
-		s.endLocked(&Error{Code: code, Reason: reason})
+		s.endLocked(s.abort)
 	}
 	s.mu.Unlock()
 	if l != nil {
@@ -253,23 +264,30 @@ func (s *Session) goLive(l *link) *Error {
 	if s.outcome != nil {
 		return s.outcome
 	}
+	if s.abort != nil {
+		return s.abort
+	}
+	if s.server != nil && s.server.closed.Load() { // Shutdown has not seen this link, and would cut it off
+		return &Error{Code: DrainTimeout, Reason: "server is shutting down"}
+	}
 	if l.attempt != s.attempt {
 		return &Error{Code: Replaced, Reason: "overtaken by a newer connection of this session"}
 	}
-	s.link, s.last, s.state = l, l, StateLive
+	s.link, s.last, s.state = l, &carried{attempt: l.attempt, done: l.done}, StateLive
 	s.stateChangedLocked()
 	return nil
 }
 
 // linkClosed detaches the session, or ends it, after the connection that carried it is gone.
-func (s *Session) linkClosed(l *link) {
+func (s *Session) linkClosed(l *link, reconnectAfter time.Duration, goneAway bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link != l {
 		return // another carries it by now
 	}
+	s.last.reconnectAfter, s.last.goneAway = reconnectAfter, goneAway
 	s.link = nil
-	if s.aborted || !s.keep(l.outcome.Code) {
+	if s.abort != nil || !s.keep(l.outcome.Code) {
 		s.endLocked(l.outcome)
 		return
 	}
@@ -289,6 +307,29 @@ func (s *Session) greetingFailed(l *link, why *Error) {
 		return
 	}
 	s.detachLocked(why)
+}
+
+func (s *Session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outcome != nil
+}
+
+// heldLocked says whether the session waits for its client, and no connection of the client's
+// is being greeted.
+func (s *Session) heldLocked() bool {
+	return s.state == StateDetached && s.last != nil && s.last.attempt == s.attempt
+}
+
+// evict ends a held session to make room for another, and says whether it still was held.
+func (s *Session) evict() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.heldLocked() {
+		return false
+	}
+	s.endLocked(&Error{Code: ExcessiveLoad, Reason: "made room for a newcomer"})
+	return true
 }
 
 // keep says whether a session outlives its connection's end by code. A client's does
@@ -335,9 +376,15 @@ func (s *Session) endLocked(outcome *Error) {
 	s.cancel(outcome)
 	close(s.ended)
 	if s.server != nil {
-		go s.server.forget(s) // takes the server's lock, which comes before ours
+		go s.server.forget(s, s.identity, outcome) // takes the server's lock, which comes before ours
+		return
 	}
-	s.cfg.Logger.Info("session ended", "session", s.id, "identity", s.identity, "code", outcome.Code, "remote", outcome.Remote, "reason", outcome.Reason)
+	s.logEnd(s.identity, outcome)
+}
+
+// logEnd says how the session ended.
+func (s *Session) logEnd(identity certs.ID, outcome *Error) {
+	s.cfg.Logger.Info("session ended", "session", s.id, "identity", identity, "code", outcome.Code, "remote", outcome.Remote, "reason", outcome.Reason)
 }
 
 func (s *Session) stateChangedLocked() {

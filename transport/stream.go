@@ -28,6 +28,7 @@ type Stream struct {
 	local bool // opened by this side
 
 	typeSent bool          // local: the type has gone out before the first bytes
+	queued   int           // bytes queued since the last write that waited; see write
 	ended    atomic.Uint32 // which halves have ended
 	rejected atomic.Bool   // local: the peer's GOAWAY says that it will not be served
 }
@@ -105,9 +106,32 @@ func (s *Stream) Write(p []byte) (int, error) {
 	if s.local && !s.typeSent {
 		return s.writeFirst(p)
 	}
-	n, err := s.str.Write(p)
+	n, err := s.write(p)
 	return n, s.sendError(err)
 }
+
+// maxQueued bounds what a stream queues in memory, in bytes, whatever window the peer grants.
+const maxQueued = 16 << 10
+
+// write never waits in quic-go's buffer for small writes: one that waits there when the half is
+// reset is kept for ever by quic-go v0.65, the stream never completes, and its slot is lost (R5). So
+// small writes are queued, which does not wait, up to maxQueued bytes; any other waits until all
+// before it has been sent, with a limit that limits nothing, which turns that buffer off.
+func (s *Stream) write(p []byte) (int, error) {
+	if s.queued += len(p); s.queued <= maxQueued {
+		err := s.str.TryWriteAll(p)
+		if err == nil {
+			return len(p), nil
+		}
+		if !errors.Is(err, quic.ErrWouldBlock) {
+			return 0, err
+		}
+	}
+	s.queued = 0
+	return s.str.WriteWithLimit(p, unlimited)
+}
+
+func unlimited(n int) int { return n }
 
 // writeFirst sends the stream's type in one write with the beginning of p, because
 // each write may become a packet.
@@ -117,12 +141,12 @@ func (s *Stream) writeFirst(p []byte) (int, error) {
 	b := quicvarint.Append(buf[:0], uint64(s.typ))
 	head := len(b)
 	b = append(b, p[:min(len(p), prefixed)]...)
-	n, err := s.str.Write(b)
+	n, err := s.write(b)
 	prefixBuffers.Put(buf)
 	n = max(0, n-head)
 	if err == nil && n < len(p) {
 		var m int
-		m, err = s.str.Write(p[n:])
+		m, err = s.write(p[n:])
 		n += m
 	}
 	return n, s.sendError(err)

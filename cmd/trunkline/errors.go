@@ -87,10 +87,11 @@ func hintFor(err error) string {
 	if e, ok := errors.AsType[*certs.VerifyError](err); ok && e.Reason == certs.UnknownAuthority {
 		return fmt.Sprintf("the authority expected is %s, the one shown is %s", e.Expected, e.Got)
 	}
-	switch code, _ := transport.CodeOf(err); {
-	case code == transport.Expired:
+	code, _ := transport.CodeOf(err)
+	if code == transport.Expired {
 		return "the certificate is renewed on the machine that holds the authority, by: trunkline serve"
-	case code == transport.Lost:
+	}
+	if code == transport.Lost {
 		return "is the server running, and --server its address? start one with: trunkline serve"
 	}
 	return ""

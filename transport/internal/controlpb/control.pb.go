@@ -371,8 +371,11 @@ func (x *GoAway) GetReason() string {
 
 // Finish asks for an orderly release.
 type Finish struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Mode          Finish_Mode            `protobuf:"varint,1,opt,name=mode,proto3,enum=trunkline.control.v1.Finish_Mode" json:"mode,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Mode  Finish_Mode            `protobuf:"varint,1,opt,name=mode,proto3,enum=trunkline.control.v1.Finish_Mode" json:"mode,omitempty"`
+	// Highest stream id that the sender has opened; it opens no more. 0: none
+	// but, for a client, the control stream.
+	LastOpened    uint64 `protobuf:"varint,2,opt,name=last_opened,json=lastOpened,proto3" json:"last_opened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +415,13 @@ func (x *Finish) GetMode() Finish_Mode {
 		return x.Mode
 	}
 	return Finish_MODE_UNSPECIFIED
+}
+
+func (x *Finish) GetLastOpened() uint64 {
+	if x != nil {
+		return x.LastOpened
+	}
+	return 0
 }
 
 // NotFinished refuses a Finish; the session goes on as before.
@@ -461,7 +471,9 @@ func (x *NotFinished) GetReason() string {
 
 // Disconnect accepts a Finish: every stream of the sender's has come to its end.
 type Disconnect struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Finish.
+	LastOpened    uint64 `protobuf:"varint,1,opt,name=last_opened,json=lastOpened,proto3" json:"last_opened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -494,6 +506,13 @@ func (x *Disconnect) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Disconnect.ProtoReflect.Descriptor instead.
 func (*Disconnect) Descriptor() ([]byte, []int) {
 	return file_transport_internal_controlpb_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Disconnect) GetLastOpened() uint64 {
+	if x != nil {
+		return x.LastOpened
+	}
+	return 0
 }
 
 // Ping asks for a Pong.
@@ -608,9 +627,11 @@ const file_transport_internal_controlpb_control_proto_rawDesc = "" +
 	"\x12reconnect_after_ms\x18\x02 \x01(\x04R\x10reconnectAfterMs\x12 \n" +
 	"\ftime_left_ms\x18\x03 \x01(\x04R\n" +
 	"timeLeftMs\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"}\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x9e\x01\n" +
 	"\x06Finish\x125\n" +
-	"\x04mode\x18\x01 \x01(\x0e2!.trunkline.control.v1.Finish.ModeR\x04mode\"<\n" +
+	"\x04mode\x18\x01 \x01(\x0e2!.trunkline.control.v1.Finish.ModeR\x04mode\x12\x1f\n" +
+	"\vlast_opened\x18\x02 \x01(\x04R\n" +
+	"lastOpened\"<\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -618,9 +639,11 @@ const file_transport_internal_controlpb_control_proto_rawDesc = "" +
 	"\n" +
 	"MODE_DRAIN\x10\x02\"%\n" +
 	"\vNotFinished\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\f\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"-\n" +
 	"\n" +
-	"Disconnect\" \n" +
+	"Disconnect\x12\x1f\n" +
+	"\vlast_opened\x18\x01 \x01(\x04R\n" +
+	"lastOpened\" \n" +
 	"\x04Ping\x12\x18\n" +
 	"\apadding\x18\x01 \x01(\fR\apadding\"\x06\n" +
 	"\x04PongB@Z>github.com/trunkline-go/trunkline/transport/internal/controlpbb\x06proto3"

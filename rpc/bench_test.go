@@ -1,0 +1,146 @@
+package rpc_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
+	"github.com/trunkline-go/trunkline/transport/transporttest"
+)
+
+// udp returns a socket on the loopback.
+func udp(t testing.TB) net.PacketConn {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	return conn
+}
+
+// startUDP returns both sides of a session over real sockets.
+func startUDP(t testing.TB, h map[transport.StreamType]transport.Handler) (client, server *transport.Session) {
+	t.Helper()
+	n := transporttest.New(t, 0)
+	srv := n.Listen(transport.Config{Handlers: h, PacketConn: udp(t)})
+	return n.Pair(srv, "alice", transport.Config{PacketConn: udp(t)})
+}
+
+// benchmark runs call b.N times from so many callers at once.
+func benchmark(b *testing.B, callers int, call func() error) {
+	b.Helper()
+	b.ReportAllocs()
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := call(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+var sizes = []struct {
+	name  string
+	bytes int
+}{{"64B", 64}, {"16KiB", 16 << 10}}
+
+func BenchmarkUnary(b *testing.B) {
+	e := newEcho(rpc.Config{})
+	client, _ := startUDP(b, handlers(e.mux))
+	ctx := context.Background()
+	for _, size := range sizes {
+		text := strings.Repeat("x", size.bytes)
+		raw := rpc.Raw(text)
+		kinds := []struct {
+			name string
+			call func() error
+		}{
+			{"raw", func() error { _, err := octets.Call(ctx, client, &raw); return err }},
+			{"proto", func() error { _, err := wrap.Call(ctx, client, wrapperspb.String(text)); return err }},
+			{"json", func() error { _, err := say.Call(ctx, client, &Text{Text: text}); return err }},
+		}
+		for _, kind := range kinds {
+			for _, callers := range []int{1, 64} {
+				b.Run(fmt.Sprintf("%s/%s/callers=%d", kind.name, size.name, callers), func(b *testing.B) {
+					b.SetBytes(int64(size.bytes))
+					benchmark(b, callers, kind.call)
+				})
+			}
+		}
+	}
+	cancelable, cancel := context.WithCancel(ctx)
+	defer cancel()
+	raw := make(rpc.Raw, 64)
+	b.Run("raw/64B/callers=1/cancelable", func(b *testing.B) {
+		benchmark(b, 1, func() error { _, err := octets.Call(cancelable, client, &raw); return err })
+	})
+}
+
+// BenchmarkFloor is the same traffic on bare streams: what rpc adds is the difference.
+func BenchmarkFloor(b *testing.B) {
+	const frame = transport.FrameType(0x03)
+	limit := func(t transport.FrameType) (uint64, bool) { return 1 << 20, t == frame }
+	h := map[transport.StreamType]transport.Handler{
+		transport.StreamRPC: func(_ context.Context, s *transport.Stream) {
+			_, body, err := s.ReadFrame(limit)
+			if err != nil {
+				return
+			}
+			buf := floorBuffers.Get().(*[]byte)
+			*buf = transport.AppendFrame((*buf)[:0], frame, body)
+			if _, err := s.Write(*buf); err == nil {
+				_ = s.Close()
+			}
+			floorBuffers.Put(buf)
+		},
+	}
+	client, _ := startUDP(b, h)
+	for _, size := range sizes {
+		message := make([]byte, size.bytes)
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/callers=%d", size.name, callers), func(b *testing.B) {
+				b.SetBytes(int64(size.bytes))
+				benchmark(b, callers, func() error {
+					s, err := client.OpenStream(context.Background(), transport.StreamRPC)
+					if err != nil {
+						return err
+					}
+					buf := floorBuffers.Get().(*[]byte)
+					*buf = transport.AppendFrame((*buf)[:0], frame, message)
+					_, err = s.Write(*buf)
+					floorBuffers.Put(buf)
+					if err != nil {
+						return err
+					}
+					_ = s.Close()
+					if _, _, err := s.ReadFrame(limit); err != nil {
+						return err
+					}
+					if _, _, err := s.ReadFrame(limit); err != io.EOF { //nolint:errorlint // exactly that
+						return fmt.Errorf("after the answer: %w", err)
+					}
+					s.Free()
+					return nil
+				})
+			})
+		}
+	}
+}
+
+var floorBuffers = sync.Pool{New: func() any { return new([]byte) }}

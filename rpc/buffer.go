@@ -1,0 +1,59 @@
+package rpc
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// A buffer is where frames are put together, so that they go out in one write: each write
+// may become a packet and wakes the connection's goroutines. A message is encoded behind
+// room for what goes before it, because only then its length is known.
+type buffer struct {
+	b     []byte
+	start int // what goes out is b[start:]
+}
+
+// maxPooled is the largest buffer that is kept for another call, in bytes.
+const maxPooled = 64 << 10
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+// newBuffer returns a buffer with room bytes before what is appended.
+func newBuffer(room int) *buffer {
+	buf := buffers.Get().(*buffer)
+	buf.b = slices.Grow(buf.b[:0], room+64)[:room]
+	buf.start = room
+	return buf
+}
+
+func (buf *buffer) free() {
+	if cap(buf.b) <= maxPooled {
+		buffers.Put(buf)
+	}
+}
+
+// bytes returns what goes out.
+func (buf *buffer) bytes() []byte { return buf.b[buf.start:] }
+
+// prepend puts the header of a frame of type t before what is there, which is its body.
+func (buf *buffer) prepend(t transport.FrameType) {
+	var header [transport.MaxFrameHeader]byte
+	h := transport.AppendFrameHeader(header[:0], t, len(buf.b)-buf.start)
+	buf.start -= len(h)
+	copy(buf.b[buf.start:], h)
+}
+
+// prependHead puts a HEAD frame before what is there. The room that newBuffer
+// left must have maxHeadSize and MaxFrameHeader bytes for it.
+func (buf *buffer) prependHead(method string, timeout uint64, codec string, md Metadata) {
+	// The body goes to the front of the room first: its length is not known before.
+	body := appendHead(buf.b[:0:buf.start], method, timeout, codec, md)
+	var header [transport.MaxFrameHeader]byte
+	h := transport.AppendFrameHeader(header[:0], frameHead, len(body))
+	buf.start -= len(body)
+	copy(buf.b[buf.start:], body)
+	buf.start -= len(h)
+	copy(buf.b[buf.start:], h)
+}

@@ -1,0 +1,351 @@
+package rpc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// A Conn is where calls go to: a [*transport.Session], on either of its sides.
+type Conn interface {
+	OpenStream(ctx context.Context, t transport.StreamType) (*transport.Stream, error)
+}
+
+// defaultMaxMessage is the default of [Config.MaxMessage] and [WithMaxMessage].
+const defaultMaxMessage = 4 << 20
+
+// A clientCall is a call on the side that makes it.
+type clientCall struct {
+	ctx    context.Context
+	str    *transport.Stream
+	stop   func() bool // ends the watch over ctx; nil if there is none
+	method string
+	opts   callOptions
+
+	closed atomic.Bool // by the user
+
+	// Of the goroutine that receives:
+	header  Metadata
+	trailer Metadata
+	begun   bool // a frame has come
+	held    bool // heldBody is the first message, read by Header and not yet received
+	body    []byte
+	err     error // set when the call has ended: io.EOF or an *Error
+
+	// writing makes writers take turns. It is held across writes, and so only by those who
+	// write: whoever receives just tries it, to send the HEAD.
+	writing    sync.Mutex
+	sendClosed bool
+	headSent   atomic.Bool // HEAD, or some of it, has been written; set by writers
+}
+
+func (c *clientCall) init(ctx context.Context, m *method, opts []CallOption) *Error {
+	c.ctx, c.method = ctx, m.name
+	if len(opts) > 0 {
+		c.opts = resolve(opts)
+	}
+	c.opts.codec = cmp.Or(c.opts.codec, m.codec)
+	c.opts.maxMessage = cmp.Or(c.opts.maxMessage, defaultMaxMessage)
+	if !validMethod(m.name) {
+		return Errorf(InvalidArgument, "invalid method name %q", clip(m.name)).notStarted()
+	}
+	if _, ok := codecNamed([]byte(c.opts.codec)); !ok {
+		return Errorf(InvalidArgument, "unknown codec %q", clip(c.opts.codec)).notStarted()
+	}
+	if err := c.opts.metadata.checkOwn(); err != nil {
+		return Errorf(InvalidArgument, "%w", err).notStarted()
+	}
+	if n := maxHeadSize(c.method, c.opts.codec, c.opts.metadata); n > maxEnvelope {
+		return Errorf(ResourceExhausted, "metadata of about %d bytes, limit is %d", n, maxEnvelope).notStarted()
+	}
+	if ctx.Err() != nil {
+		return c.contextError().notStarted()
+	}
+	return nil
+}
+
+// open opens the stream. From here on the end of ctx ends it.
+func (c *clientCall) open(conn Conn) *Error {
+	str, err := conn.OpenStream(c.ctx, transport.StreamRPC)
+	if err != nil {
+		return c.openError(err).notStarted()
+	}
+	c.str = str
+	if ctx := c.ctx; ctx.Done() != nil {
+		c.stop = context.AfterFunc(ctx, func() { str.Cancel(codeForContext(ctx)) })
+	}
+	return nil
+}
+
+// codeForContext returns why a stream is reset whose call's context has ended.
+func codeForContext(ctx context.Context) transport.StreamCode {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return transport.StreamDeadline
+	}
+	return transport.StreamCanceled
+}
+
+// encode puts the frame of message m into a buffer, with room for the HEAD before it.
+func (c *clientCall) encode(m any) (*buffer, *Error) {
+	room := transport.MaxFrameHeader
+	if !c.headSent.Load() {
+		room += transport.MaxFrameHeader + maxHeadSize(c.method, c.opts.codec, c.opts.metadata)
+	}
+	buf := newBuffer(room)
+	b, err := encode(buf.b, c.opts.codec, m)
+	if err != nil {
+		buf.free()
+		return nil, Errorf(InvalidArgument, "encode request: %w", err)
+	}
+	buf.b = b
+	if n := len(b) - room; n > c.opts.maxMessage {
+		buf.free()
+		return nil, Errorf(ResourceExhausted, "request of %d bytes, limit is %d", n, c.opts.maxMessage)
+	}
+	buf.prepend(frameData)
+	return buf, nil
+}
+
+// write sends what is in buf, behind the HEAD if that has not gone out, and frees buf. The
+// lock is held.
+func (c *clientCall) write(buf *buffer) error {
+	first := !c.headSent.Load()
+	if first {
+		var timeout uint64
+		if deadline, ok := c.ctx.Deadline(); ok {
+			timeout = toMicros(time.Until(deadline))
+		}
+		buf.prependHead(c.method, timeout, c.opts.codec, c.opts.metadata)
+		c.headSent.Store(true)
+	}
+	n, err := c.str.Write(buf.bytes())
+	buf.free()
+	if err == nil {
+		return nil
+	}
+	if first && n == 0 {
+		c.headSent.Store(false) // nothing of the call has left
+	}
+	if e, ok := errors.AsType[*transport.StreamError](err); ok {
+		if e.Remote || e.Code == transport.StreamNoError {
+			return io.EOF // the call has ended, and its response tells how
+		}
+	}
+	return c.fail(err)
+}
+
+// flush sends the HEAD alone, if it has not gone out with a message. The lock is held.
+func (c *clientCall) flush() error {
+	if c.headSent.Load() {
+		return nil
+	}
+	return c.write(newBuffer(transport.MaxFrameHeader + maxHeadSize(c.method, c.opts.codec, c.opts.metadata)))
+}
+
+// send sends one message.
+func (c *clientCall) send(m any) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.sendClosed {
+		return Errorf(FailedPrecondition, "send after CloseSend")
+	}
+	buf, err := c.encode(m)
+	if err != nil {
+		return err
+	}
+	return c.write(buf)
+}
+
+// closeSend ends the request.
+func (c *clientCall) closeSend() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.sendClosed {
+		return nil
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	c.sendClosed = true
+	_ = c.str.Close() // fails only on a half that has been reset, and then receiving tells why
+	return nil
+}
+
+// sendOnly sends a request of one message: HEAD, message and FIN together.
+func (c *clientCall) sendOnly(conn Conn, m any) *Error {
+	buf, e := c.encode(m)
+	if e != nil {
+		return e.notStarted()
+	}
+	if e := c.open(conn); e != nil {
+		buf.free()
+		return e
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.sendClosed = true
+	if err := c.write(buf); err == nil {
+		_ = c.str.Close()
+	} else if !errors.Is(err, io.EOF) {
+		e, _ = errors.AsType[*Error](err)
+		_ = c.finish(e, transport.StreamCanceled)
+		return e
+	}
+	return nil
+}
+
+// invoke makes a call of one message each way.
+func (c *clientCall) invoke(conn Conn, req, res any) error {
+	if err := c.sendOnly(conn, req); err != nil {
+		return err
+	}
+	return c.receiveOnly(res)
+}
+
+// receiveOnly receives a response of one message.
+func (c *clientCall) receiveOnly(res any) error {
+	err := c.recv(res)
+	if err == nil {
+		err = c.recv(nil)
+	} else if errors.Is(err, io.EOF) {
+		return &Error{code: Internal, Message: "peer answered without a message", Execution: Ran, Remote: true}
+	}
+	if c.opts.header != nil {
+		*c.opts.header = c.header
+	}
+	if c.opts.trailer != nil {
+		*c.opts.trailer = c.trailer
+	}
+	switch {
+	case err == nil:
+		return c.finish(Errorf(Internal, "peer answered with more than one message"), transport.StreamCanceled)
+	case errors.Is(err, io.EOF):
+		return nil
+	}
+	return c.err
+}
+
+// recv receives the next message into m, unless m is nil. It returns io.EOF at the end of
+// a call that succeeded, and an *Error at any other end.
+func (c *clientCall) recv(m any) error {
+	if err := c.advance(); err != nil {
+		return err
+	}
+	c.held = false
+	if m == nil {
+		return nil
+	}
+	if err := decode(c.body, c.opts.codec, m, false); err != nil {
+		return c.finish(Errorf(Internal, "decode response: %w", err), transport.StreamCanceled)
+	}
+	return nil
+}
+
+// advance reads up to the next message, and holds it.
+func (c *clientCall) advance() error {
+	if c.err != nil {
+		return c.err
+	}
+	if c.closed.Load() { // what is buffered is not wanted any more
+		return c.finish(c.fail(errClosed), transport.StreamCanceled)
+	}
+	if c.held {
+		return nil
+	}
+	if !c.headSent.Load() && c.writing.TryLock() { // whoever has it sends the HEAD
+		err := c.flush()
+		c.writing.Unlock()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return c.finish(err, transport.StreamCanceled)
+		}
+	}
+	for {
+		t, body, err := c.str.ReadFrame(c.limit)
+		if err != nil {
+			return c.receiveError(err)
+		}
+		begun := c.begun
+		c.begun = true
+		switch t {
+		case frameHead:
+			h, err := decodeHead(body)
+			if err = cmp.Or(err, h.metadata.check()); err != nil || begun {
+				return c.finish(Errorf(Internal, "peer sent a malformed or misplaced HEAD"), transport.StreamCanceled)
+			}
+			c.header = h.metadata
+		case frameData:
+			c.held, c.body = true, body
+			return nil
+		case frameEnd:
+			return c.end(body)
+		}
+	}
+}
+
+func (c *clientCall) limit(t transport.FrameType) (uint64, bool) {
+	switch t {
+	case frameData:
+		return uint64(c.opts.maxMessage), true
+	case frameHead, frameEnd:
+		return maxEnvelope, true
+	}
+	return 0, false
+}
+
+// end ends the call with what END says.
+func (c *clientCall) end(body []byte) error {
+	var e end
+	if len(body) > 0 { // as it is for plain success
+		var err error
+		e, err = decodeEnd(body)
+		if err = cmp.Or(err, e.trailers.check()); err != nil {
+			return c.finish(Errorf(Internal, "peer sent a malformed END"), transport.StreamCanceled)
+		}
+		c.trailer = e.trailers
+	}
+	// The slot is free once the FIN has been read. Should something else come, it
+	// changes nothing, because END is the status.
+	_, _, _ = c.str.ReadFrame(noFrames)
+	if e.code == OK {
+		return c.finish(io.EOF, transport.StreamNoError)
+	}
+	status := &Error{code: e.code.failure(), Message: e.message, Details: e.details, Remote: true}
+	switch e.execution {
+	case wireNotStarted:
+		status.Execution = NotStarted
+	case wireRan:
+		status.Execution = Ran
+	}
+	return c.finish(status, transport.StreamNoError)
+}
+
+func noFrames(transport.FrameType) (uint64, bool) { return 0, false }
+
+// finish ends the call with err, and frees what it has. The halves of the stream that have
+// not come to their end are reset with code. It is for the goroutine that receives.
+func (c *clientCall) finish(err error, code transport.StreamCode) error {
+	c.err = err
+	c.release(code)
+	c.str.Free()
+	return err
+}
+
+// close gives the call up. It may be called from anywhere.
+func (c *clientCall) close() {
+	c.closed.Store(true)
+	c.release(transport.StreamCanceled)
+}
+
+// release ends the stream and the watch over ctx.
+func (c *clientCall) release(code transport.StreamCode) {
+	if c.stop != nil {
+		c.stop()
+	}
+	c.str.Cancel(code)
+}

@@ -1,0 +1,110 @@
+package rpc
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+)
+
+// Raw is a message that is passed on as it is, whatever the codec of the call: nothing is
+// encoded or decoded. With it, and [WithCodec], a method can be called whose types are not
+// known here: rpc.Unary[rpc.Raw, rpc.Raw](name). A method of Raw messages has the codec "raw".
+type Raw []byte
+
+// The codecs, by their names on the wire.
+const (
+	codecProto = "proto" // binary protobuf: messages whose pointer is a proto.Message
+	codecJSON  = "json"  // protojson for those, encoding/json for other Go values
+	codecRaw   = "raw"   // bytes: Raw
+)
+
+// codecNamed returns the codec's name as a constant string, and whether there is one.
+func codecNamed(name []byte) (string, bool) {
+	switch string(name) { // does not allocate
+	case codecProto:
+		return codecProto, true
+	case codecJSON:
+		return codecJSON, true
+	case codecRaw:
+		return codecRaw, true
+	}
+	return "", false
+}
+
+// codecFor returns the codec that serves both messages of a method.
+func codecFor(req, res any) string {
+	kind := func(m any) string {
+		switch m.(type) {
+		case proto.Message:
+			return codecProto
+		case *Raw:
+			return codecRaw
+		}
+		return codecJSON
+	}
+	if a := kind(req); a == kind(res) {
+		return a
+	}
+	return codecJSON // the only one that has all kinds
+}
+
+// encode appends m, a pointer, to b.
+func encode(b []byte, codec string, m any) ([]byte, error) {
+	if raw, ok := m.(*Raw); ok {
+		return append(b, *raw...), nil
+	}
+	switch codec {
+	case codecProto:
+		if p, ok := m.(proto.Message); ok {
+			return proto.MarshalOptions{}.MarshalAppend(b, p)
+		}
+	case codecJSON:
+		if p, ok := m.(proto.Message); ok {
+			return protojson.MarshalOptions{}.MarshalAppend(b, p)
+		}
+		text, err := json.Marshal(m)
+		return append(b, text...), err
+	}
+	return nil, fmt.Errorf("codec %q does not fit %T", codec, m)
+}
+
+// decode sets m, a pointer, to the message in b, and keeps no part of b. With strict, JSON
+// with a field that m does not have is an error: a request with a mistyped name would
+// do something else than was meant. In an answer it is one that a newer peer has added.
+func decode(b []byte, codec string, m any, strict bool) error {
+	if raw, ok := m.(*Raw); ok {
+		*raw = append(make(Raw, 0, len(b)), b...)
+		return nil
+	}
+	switch codec {
+	case codecProto:
+		if p, ok := m.(proto.Message); ok {
+			return proto.Unmarshal(b, p)
+		}
+	case codecJSON:
+		if p, ok := m.(proto.Message); ok {
+			return protojson.UnmarshalOptions{DiscardUnknown: !strict}.Unmarshal(b, p)
+		}
+		if !strict {
+			return json.Unmarshal(b, m)
+		}
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.DisallowUnknownFields()
+		if err := d.Decode(m); err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				return errors.New("unexpected end of JSON input")
+			}
+			return err
+		}
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return errors.New("something follows the JSON value")
+		}
+		return nil
+	}
+	return fmt.Errorf("codec %q does not fit %T", codec, m)
+}

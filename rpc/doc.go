@@ -1,0 +1,62 @@
+// Package rpc makes typed calls over a [transport.Session], from either of its sides, each
+// on a stream of its own.
+//
+// # Methods
+//
+// A method is a value, made from its name and the types of its messages by [Unary],
+// [ServerStream], [ClientStream] or [Bidi]. There is no generated code: the same value calls the
+// method and handles it.
+//
+//	var Say = rpc.Unary[SayRequest, SayResponse]("trunkline.Echo/Say")
+//
+//	rpc.Handle(mux, Say, func(ctx context.Context, req *SayRequest) (*SayResponse, error) { … })
+//	res, err := Say.Call(ctx, session, &SayRequest{Text: "hi"})
+//
+// Messages are protobuf messages, plain Go values (as JSON), or [Raw] bytes.
+//
+// # Serving
+//
+// A [Mux] serves the calls of any number of sessions; its ServeStream belongs in
+// transport.Config.Handlers[transport.StreamRPC], on clients as on servers. In a handler
+// transport.PeerFrom says who calls, and transport.SessionFrom is where to call back. When its
+// context ends, context.Cause is a [*CanceledError] with a [Cause]. A handler that panics fails
+// its call with Internal, and nothing else.
+//
+// # Errors
+//
+// Every call that fails returns an [*Error]: a [Code] of gRPC's, and an [Execution], which says
+// whether the call has run. It is NotStarted only for sure: when nothing of the call was
+// ever written, when the peer reset the stream as rejected before any byte of a response, or
+// when the peer says so. Everything else without an answer is Maybe. Nothing is sent again by itself.
+//
+// What a call ends with:
+//
+//	what happened                                      code               execution
+//	no stream: session ends, released or drained       Unavailable        NotStarted
+//	no stream: context over; request cannot be sent    as fits            NotStarted
+//	refused by the peer's Mux                          as END says        NotStarted
+//	answered by the handler                            as END says        Ran
+//	reset as rejected, before any byte of a response   Unavailable        NotStarted
+//	reset as canceled, deadline                        the same           Maybe
+//	reset as too-large, excessive-load                 ResourceExhausted  Maybe
+//	reset as unknown-type                              Unimplemented      Maybe
+//	reset as going-away                                Unavailable        Maybe
+//	reset as anything else                             Internal           Maybe
+//	response without a status, or malformed            Internal           Maybe
+//	response over a limit of this side                 ResourceExhausted  Maybe
+//	own context over                                   the same           Maybe, or NotStarted
+//	session lost, aborted, released, replaced          Unavailable        Maybe
+//	session kicked, banned                             PermissionDenied   Maybe
+//	session refused otherwise                          Unauthenticated    Maybe
+//	session closed for a protocol error                Internal           Maybe
+//
+// # Limits and ends
+//
+// A message has at most 4 MiB unless [Config] and [WithMaxMessage] say otherwise, and the
+// head and the status of a call 64 KiB each; lengths are checked as declared, before anything is read.
+// A call ends with its context or its session, whatever its user forgot; both halves of its stream have
+// then come to their end.
+//
+// The wire is described in PROTOCOL.md; the bodies of HEAD and END are in
+// internal/callpb/call.proto.
+package rpc

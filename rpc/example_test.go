@@ -1,0 +1,126 @@
+package rpc_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// A Greeting is a message: any Go value that has a JSON form.
+type Greeting struct {
+	Text string `json:"text"`
+}
+
+// The methods of a service, which both sides share.
+var (
+	Hello = rpc.Unary[Greeting, Greeting]("example.Greeter/Hello")
+	Spell = rpc.ServerStream[Greeting, Greeting]("example.Greeter/Spell")
+	Ask   = rpc.Unary[Greeting, Greeting]("example.Client/Ask")
+)
+
+// connect starts a server with mux, and connects a client that serves own.
+func connect(mux, own *rpc.Mux) (session *transport.Session, stop func()) {
+	authority, err := certs.NewAuthority(certs.Env{})
+	if err != nil {
+		panic(err)
+	}
+	serverCredentials, err := authority.IssueServer([]string{"localhost"})
+	if err != nil {
+		panic(err)
+	}
+	alice, err := authority.IssueUser("alice")
+	if err != nil {
+		panic(err)
+	}
+	server, err := transport.Listen(&transport.Config{
+		Credentials: serverCredentials,
+		Addr:        "127.0.0.1:0",
+		Handlers:    map[transport.StreamType]transport.Handler{transport.StreamRPC: mux.ServeStream},
+	})
+	if err != nil {
+		panic(err)
+	}
+	go func() { _ = server.Serve(context.Background()) }()
+	session, err = transport.Dial(context.Background(), server.Addr().String(), &transport.Config{
+		Credentials: alice,
+		Handlers:    map[transport.StreamType]transport.Handler{transport.StreamRPC: own.ServeStream},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return session, func() {
+		_ = session.Release(context.Background())
+		_ = server.Close()
+	}
+}
+
+func Example() {
+	mux := rpc.NewMux(rpc.Config{})
+	rpc.Handle(mux, Hello, func(ctx context.Context, req *Greeting) (*Greeting, error) {
+		if req.Text == "" {
+			return nil, rpc.Errorf(rpc.InvalidArgument, "whom shall I greet?")
+		}
+		return &Greeting{Text: "hello, " + req.Text}, nil
+	})
+	session, stop := connect(mux, rpc.NewMux(rpc.Config{}))
+	defer stop()
+
+	res, err := Hello.Call(context.Background(), session, &Greeting{Text: "world"})
+	fmt.Println(res.Text, err)
+	_, err = Hello.Call(context.Background(), session, &Greeting{})
+	fmt.Println(err)
+	// Output:
+	// hello, world <nil>
+	// InvalidArgument: whom shall I greet?
+}
+
+func ExampleServerStream() {
+	mux := rpc.NewMux(rpc.Config{})
+	rpc.Handle(mux, Spell, func(_ context.Context, req *Greeting, out *rpc.Sender[Greeting]) error {
+		for _, r := range req.Text {
+			if err := out.Send(&Greeting{Text: string(r)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	session, stop := connect(mux, rpc.NewMux(rpc.Config{}))
+	defer stop()
+
+	letters, err := Spell.Call(context.Background(), session, &Greeting{Text: "hi!"})
+	if err != nil {
+		panic(err)
+	}
+	for m, err := range letters.All() {
+		fmt.Println(m.Text, err)
+	}
+	// Output:
+	// h <nil>
+	// i <nil>
+	// ! <nil>
+}
+
+// A handler calls its caller back, over the same session.
+func Example_callBack() {
+	mux := rpc.NewMux(rpc.Config{})
+	rpc.Handle(mux, Hello, func(ctx context.Context, _ *Greeting) (*Greeting, error) {
+		name, err := Ask.Call(ctx, transport.SessionFrom(ctx), &Greeting{Text: "your name?"})
+		if err != nil {
+			return nil, err
+		}
+		return &Greeting{Text: "hello, " + name.Text}, nil
+	})
+	own := rpc.NewMux(rpc.Config{})
+	rpc.Handle(own, Ask, func(context.Context, *Greeting) (*Greeting, error) {
+		return &Greeting{Text: "Alice"}, nil
+	})
+	session, stop := connect(mux, own)
+	defer stop()
+
+	res, err := Hello.Call(context.Background(), session, &Greeting{})
+	fmt.Println(res.Text, err)
+	// Output: hello, Alice <nil>
+}

@@ -1,0 +1,170 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// Config configures a [Mux]. The zero value works.
+type Config struct {
+	// Logger gets what callers are not told: the text of errors that are no [*Error], and
+	// panics with their stacks. Default: discarded.
+	Logger *slog.Logger
+
+	// MaxMessage is the longest message, either way, in bytes. Longer ones fail their call
+	// with ResourceExhausted, and are not read. Default: 4 MiB.
+	MaxMessage int
+
+	// MaxMetadata is the longest HEAD of a request, which is its metadata and the names of method
+	// and codec, in bytes. Default: 64 KiB, which is also the most that a caller of this package sends.
+	MaxMetadata int
+
+	// HeadTimeout is how long the HEAD of a call may take to arrive once its stream has been
+	// accepted. Default: 5 s.
+	HeadTimeout time.Duration
+
+	// Authorize decides whether a call may run, before any message of it is decoded. An
+	// [*Error] refuses with its code and message; any other error as PermissionDenied, and its text stays
+	// here. The caller learns that nothing has run. Default: everyone may call everything.
+	Authorize func(ctx context.Context, c Call) error
+}
+
+// A Call is a call as its handler's side sees it.
+type Call struct {
+	Method   string
+	Codec    string // of its messages
+	Peer     transport.Peer
+	Metadata Metadata // of the request
+}
+
+// A Mux serves the calls that a peer makes. It is safe for concurrent use, and one may
+// serve any number of sessions, on either side.
+type Mux struct {
+	cfg Config
+	log *slog.Logger
+
+	mu      sync.RWMutex // guards what follows
+	methods map[string]*served
+}
+
+// served is a method with its handler.
+type served struct {
+	name  string
+	serve serveFunc
+}
+
+// NewMux returns a Mux without methods.
+func NewMux(cfg Config) *Mux {
+	if cfg.MaxMessage == 0 {
+		cfg.MaxMessage = defaultMaxMessage
+	}
+	if cfg.MaxMetadata == 0 {
+		cfg.MaxMetadata = maxEnvelope
+	}
+	if cfg.HeadTimeout == 0 {
+		cfg.HeadTimeout = 5 * time.Second
+	}
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Mux{cfg: cfg, log: log, methods: make(map[string]*served)}
+}
+
+// Handle makes mux serve the method m with fn. Its context ends with the call, see
+// [CanceledError], and carries the session and the peer (see transport.SessionFrom) and the
+// [Call] (see [CallFrom]). What fn returns is the call's status: nil is success, an [*Error]
+// is sent as it is, a context's error as Canceled or DeadlineExceeded, and any other error as
+// Unknown, without its text, which may hold what is nobody's business.
+//
+// Handle panics when the name is invalid or has a handler already.
+func Handle[F any](mux *Mux, m Method[F], fn F) {
+	mux.handle(m.Name(), m.serve(fn))
+}
+
+func (m *Mux) handle(name string, serve serveFunc) {
+	if !validMethod(name) {
+		panic(fmt.Sprintf("rpc: invalid method name %q", name))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.methods[name] != nil {
+		panic(fmt.Sprintf("rpc: method %q is handled twice", name))
+	}
+	m.methods[name] = &served{name: name, serve: serve}
+}
+
+// Methods returns the names of the methods that have a handler, sorted.
+func (m *Mux) Methods() []string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Sorted(maps.Keys(m.methods))
+}
+
+func (m *Mux) lookup(name []byte) *served {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.methods[string(name)] // does not allocate
+}
+
+// ServeStream serves one call. It is the [transport.Handler] for [transport.StreamRPC],
+// on servers and clients alike.
+func (m *Mux) ServeStream(ctx context.Context, s *transport.Stream) {
+	c := &serverCall{mux: m, str: s}
+	c.run(ctx)
+}
+
+type callKey struct{}
+
+func callFrom(ctx context.Context) *serverCall {
+	c, _ := ctx.Value(callKey{}).(*serverCall)
+	return c
+}
+
+// CallFrom returns the call in whose service ctx was made, and whether there is one.
+func CallFrom(ctx context.Context) (Call, bool) {
+	c := callFrom(ctx)
+	if c == nil {
+		return Call{}, false
+	}
+	return c.describe(), true
+}
+
+// Draining returns a channel that is closed when the session of the call that ctx serves
+// begins to be released or drained: a handler of a long stream should then return. Without a
+// call it returns nil, which blocks for ever.
+func Draining(ctx context.Context) <-chan struct{} {
+	c := callFrom(ctx)
+	if c == nil {
+		return nil
+	}
+	return c.str.Draining()
+}
+
+// AddHeader adds to the header of the response to the call that ctx serves. The header goes out
+// with the first message, or with the status. It fails when it has gone, when the key is not
+// valid (see [Field]), and when ctx serves no call.
+func AddHeader(ctx context.Context, key, value string) error {
+	c := callFrom(ctx)
+	if c == nil {
+		return errNoCall
+	}
+	return c.addHeader(Field{key, value})
+}
+
+// AddTrailer adds to the trailer of the response, which goes out with the status, as
+// AddHeader does to the header.
+func AddTrailer(ctx context.Context, key, value string) error {
+	c := callFrom(ctx)
+	if c == nil {
+		return errNoCall
+	}
+	return c.addTrailer(Field{key, value})
+}

@@ -1,0 +1,55 @@
+package rpc
+
+// A CallOption changes one call.
+type CallOption interface{ apply(o *callOptions) }
+
+type callOptions struct {
+	codec      string
+	metadata   Metadata
+	maxMessage int
+	header     *Metadata
+	trailer    *Metadata
+}
+
+type optionFunc func(o *callOptions)
+
+func (f optionFunc) apply(o *callOptions) { f(o) }
+
+// WithCodec sets the codec of the call's messages, both ways: "proto", "json" or "raw". By
+// default it follows from the method's types; what those cannot be encoded in fails with
+// InvalidArgument.
+func WithCodec(name string) CallOption {
+	return optionFunc(func(o *callOptions) { o.codec = name })
+}
+
+// WithMetadata sends md with the request. Together with the name of the method it may
+// take 64 KiB, or what the peer's [Config.MaxMetadata] says.
+func WithMetadata(md Metadata) CallOption {
+	return optionFunc(func(o *callOptions) { o.metadata = append(o.metadata, md...) })
+}
+
+// WithMaxMessage bounds each message of the call, both ways, in bytes. Longer ones fail
+// with ResourceExhausted. Default: 4 MiB.
+func WithMaxMessage(n int) CallOption {
+	return optionFunc(func(o *callOptions) { o.maxMessage = n })
+}
+
+// WithHeader stores the header of a unary call's response in md.
+func WithHeader(md *Metadata) CallOption {
+	return optionFunc(func(o *callOptions) { o.header = md })
+}
+
+// WithTrailer stores the trailer of a unary call's response in md, also when the call
+// was answered with an error.
+func WithTrailer(md *Metadata) CallOption {
+	return optionFunc(func(o *callOptions) { o.trailer = md })
+}
+
+// resolve is apart so that a call without options allocates nothing for them.
+func resolve(opts []CallOption) callOptions {
+	var o callOptions
+	for _, opt := range opts {
+		opt.apply(&o)
+	}
+	return o
+}

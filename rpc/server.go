@@ -1,0 +1,419 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+const (
+	// endGrace is how long the status of a call whose time is up may wait for a peer
+	// that does not read. Then the stream is reset.
+	endGrace = time.Second
+	// maxStatusMessage bounds the text of an error on the wire, in bytes, and maxTrailer the trailers,
+	// so that END stays below maxEnvelope. Details that do not fit are left out.
+	maxStatusMessage = 8 << 10
+	maxTrailer       = 32 << 10
+)
+
+var (
+	errNoCall  = errors.New("context is not of a call's handler")
+	errTooLate = errors.New("the header has been sent")
+)
+
+// A serverCall is a call on the side that serves it.
+type serverCall struct {
+	mux        *Mux
+	str        *transport.Stream
+	ctx        context.Context // the handler's
+	values     callValues      // what ctx is made from
+	method     *served         // nil until HEAD has been read
+	codec      string
+	timeout    time.Duration // 0: none
+	deadline   time.Time     // the zero time: none
+	metadata   Metadata
+	dispatched bool // the handler has been called, or is about to be
+
+	mu         sync.Mutex // guards what follows
+	header     Metadata
+	trailer    Metadata
+	headerSent bool
+}
+
+// callValues is the context under a handler's. It has the values of the transport's and the
+// call, but not its end, whose cause is translated first.
+type callValues struct {
+	parent context.Context
+	call   *serverCall
+}
+
+func (v *callValues) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (v *callValues) Done() <-chan struct{}       { return nil }
+func (v *callValues) Err() error                  { return nil }
+
+func (v *callValues) Value(key any) any {
+	if key == (callKey{}) {
+		return v.call
+	}
+	return v.parent.Value(key)
+}
+
+// run serves the call to its end, which is an answer unless the caller is gone. Also a panic
+// of the handler ends here, and its runtime.Goexit passes through.
+func (c *serverCall) run(parent context.Context) {
+	if err := c.readHead(); err != nil {
+		c.finish(nil, err)
+		return
+	}
+	c.values = callValues{parent: parent, call: c}
+	ctx, cancel := context.WithCancelCause(&c.values)
+	c.ctx = ctx
+	stop := context.AfterFunc(parent, func() {
+		cancel(canceled(context.Cause(parent)))
+		c.str.CancelRead(transport.StreamCanceled) // a Recv that waits ends too
+	})
+	cancelDeadline := context.CancelFunc(func() {})
+	if c.timeout > 0 {
+		c.deadline = time.Now().Add(c.timeout)
+		c.ctx, cancelDeadline = context.WithDeadlineCause(ctx, c.deadline, &CanceledError{Cause: DeadlinePassed})
+		c.str.SetWriteDeadline(c.deadline)
+	}
+	c.str.SetReadDeadline(c.deadline)
+
+	var buf *buffer
+	var err error
+	returned := false
+	defer func() {
+		if !returned {
+			c.mux.log.Error("handler panicked", "method", c.method.name, "session", c.str.Session().ID(), "panic", recover(), "stack", string(debug.Stack()))
+			buf, err = nil, Errorf(Internal, "handler failed")
+		}
+		c.finish(buf, err)
+		stop()
+		cancelDeadline()
+		cancel(nil)
+	}()
+	buf, err = c.serve()
+	returned = true
+}
+
+// readHead reads HEAD and finds the method.
+func (c *serverCall) readHead() error {
+	c.str.SetReadDeadline(time.Now().Add(c.mux.cfg.HeadTimeout))
+	t, body, err := c.str.ReadFrame(c.limit)
+	switch {
+	case errors.Is(err, io.EOF):
+		return Errorf(InvalidArgument, "request without HEAD")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return Errorf(DeadlineExceeded, "HEAD did not arrive within %v", c.mux.cfg.HeadTimeout)
+	case err != nil:
+		return c.requestError(err)
+	case t != frameHead:
+		return Errorf(InvalidArgument, "request does not begin with HEAD")
+	}
+	h, err := decodeHead(body)
+	if err != nil || h.metadata.check() != nil {
+		return Errorf(InvalidArgument, "malformed HEAD")
+	}
+	method := c.mux.lookup(h.method)
+	if method == nil {
+		if !validMethod(string(h.method)) {
+			return Errorf(InvalidArgument, "invalid method name")
+		}
+		return Errorf(Unimplemented, "unknown method %s", h.method)
+	}
+	codec, ok := codecNamed(h.codec)
+	if !ok {
+		return Errorf(Unimplemented, "unknown codec %q", clip(string(h.codec)))
+	}
+	c.method, c.codec, c.timeout, c.metadata = method, codec, fromMicros(h.timeout), h.metadata
+	return nil
+}
+
+func (c *serverCall) limit(t transport.FrameType) (uint64, bool) {
+	switch t {
+	case frameHead:
+		return uint64(c.mux.cfg.MaxMetadata), true
+	case frameData:
+		return uint64(c.mux.cfg.MaxMessage), true
+	}
+	return 0, false
+}
+
+// serve asks whether the call may run, runs it, and encodes its answer.
+func (c *serverCall) serve() (*buffer, error) {
+	if authorize := c.mux.cfg.Authorize; authorize != nil {
+		if err := authorize(c.ctx, c.describe()); err != nil {
+			if _, ok := errors.AsType[*Error](err); !ok {
+				c.mux.log.Info("call refused", "method", c.method.name, "session", c.str.Session().ID(), "err", err)
+				err = Errorf(PermissionDenied, "not allowed to call %s", c.method.name)
+			}
+			return nil, err
+		}
+	}
+	res, err := c.method.serve(c)
+	if err != nil || res == nil {
+		return nil, err
+	}
+	return c.encode(res)
+}
+
+func (c *serverCall) describe() Call {
+	return Call{Method: c.method.name, Codec: c.codec, Peer: c.str.Session().Peer(), Metadata: c.metadata}
+}
+
+// request receives the one message of a request, and marks the call as started.
+func (c *serverCall) request(m any) error {
+	switch err := c.recv(m); {
+	case errors.Is(err, io.EOF):
+		return Errorf(InvalidArgument, "request without a message")
+	case err != nil:
+		return err
+	}
+	// The handler starts on the message, not on the FIN. But what has come together with
+	// the message is looked at: a deadline in the past means not to wait.
+	c.str.SetReadDeadline(time.Unix(1, 0))
+	switch _, _, err := c.str.ReadFrame(c.limit); {
+	case err == nil || isFrameError(err):
+		return Errorf(InvalidArgument, "request with more than one message")
+	case !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded):
+		return c.gone(err) // canceled before it began
+	}
+	c.dispatched = true
+	return nil
+}
+
+// recv receives one message, or io.EOF.
+func (c *serverCall) recv(m any) error {
+	t, body, err := c.str.ReadFrame(c.limit)
+	if err != nil {
+		return c.requestError(err)
+	}
+	if t != frameData {
+		return Errorf(InvalidArgument, "misplaced HEAD")
+	}
+	if err := decode(body, c.codec, m, true); err != nil {
+		return Errorf(InvalidArgument, "malformed request: %w", err)
+	}
+	return nil
+}
+
+// requestError says why the request could not be read.
+func (c *serverCall) requestError(err error) error {
+	if e, ok := errors.AsType[*transport.FrameTooLargeError](err); ok {
+		return Errorf(ResourceExhausted, "request: %w", e)
+	}
+	if isFrameError(err) {
+		return Errorf(InvalidArgument, "malformed request: %w", err)
+	}
+	if errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	return c.gone(err)
+}
+
+// isFrameError says whether the caller broke the rules of frames.
+func isFrameError(err error) bool {
+	_, unknown := errors.AsType[*transport.UnknownFrameError](err)
+	_, tooLarge := errors.AsType[*transport.FrameTooLargeError](err)
+	return unknown || tooLarge || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// gone says why reading or writing failed.
+func (c *serverCall) gone(err error) error {
+	if c.ctx != nil && c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	if e, ok := errors.AsType[*transport.StreamError](err); ok && !e.Remote {
+		return Errorf(FailedPrecondition, "receive after Close")
+	}
+	return canceled(err)
+}
+
+// encode puts the frame of message m, behind the header if that has not gone
+// out, into a buffer.
+func (c *serverCall) encode(m any) (*buffer, error) {
+	header := c.takeHeader()
+	room := transport.MaxFrameHeader
+	if len(header) > 0 {
+		room += transport.MaxFrameHeader + maxHeadSize("", "", header)
+	}
+	buf := newBuffer(room)
+	b, err := encode(buf.b, c.codec, m)
+	if err != nil {
+		c.untakeHeader(header)
+		buf.free()
+		c.mux.log.Error("response cannot be encoded", "method", c.method.name, "codec", c.codec, "err", err)
+		return nil, &Error{code: Internal, Message: "response cannot be encoded", Err: err}
+	}
+	buf.b = b
+	if n := len(b) - room; n > c.mux.cfg.MaxMessage {
+		c.untakeHeader(header)
+		buf.free()
+		return nil, Errorf(ResourceExhausted, "response of %d bytes, limit is %d", n, c.mux.cfg.MaxMessage)
+	}
+	buf.prepend(frameData)
+	if len(header) > 0 {
+		buf.prependHead("", 0, "", header)
+	}
+	return buf, nil
+}
+
+// send sends one message.
+func (c *serverCall) send(m any) error {
+	buf, err := c.encode(m)
+	if err != nil {
+		return err
+	}
+	_, err = c.str.Write(buf.bytes())
+	buf.free()
+	if err != nil {
+		return c.gone(err)
+	}
+	return nil
+}
+
+// finish sends the status, in one write with the frames in buf if there are any.
+func (c *serverCall) finish(buf *buffer, err error) {
+	if buf == nil {
+		header := c.takeHeader()
+		buf = newBuffer(transport.MaxFrameHeader + maxHeadSize("", "", header))
+		if len(header) > 0 {
+			buf.prependHead("", 0, "", header)
+		}
+	}
+	status := c.status(err)
+	body, encodeErr := encodeEnd(&status)
+	if encodeErr != nil || len(body) > maxEnvelope {
+		c.mux.log.Error("details of an error cannot be sent", "method", c.name(), "bytes", len(body), "err", encodeErr)
+		status.details = nil
+		body, _ = encodeEnd(&status) // only details can fail
+	}
+	buf.b = transport.AppendFrame(buf.b, frameEnd, body)
+	if !c.deadline.IsZero() {
+		c.str.SetWriteDeadline(time.Now().Add(endGrace))
+	}
+	_, err = c.str.Write(buf.bytes())
+	buf.free()
+	if err != nil { // nobody is there to be told
+		code := transport.StreamCanceled
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			code = transport.StreamDeadline
+		}
+		c.str.Cancel(code)
+		return
+	}
+	_ = c.str.Close() // fails only on a half that has been reset
+}
+
+// status turns what the handler returned, or why it was not called, into END.
+func (c *serverCall) status(err error) end {
+	c.mu.Lock()
+	trailer := c.trailer
+	c.mu.Unlock()
+	if err == nil {
+		return end{trailers: trailer}
+	}
+	execution := uint64(wireNotStarted)
+	if c.dispatched {
+		execution = wireRan
+	}
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		switch code := CodeOf(err); code {
+		case Canceled:
+			e = Errorf(code, "call canceled")
+		case DeadlineExceeded:
+			e = Errorf(code, "deadline of the call has passed")
+		default:
+			c.mux.log.Error("handler failed", "method", c.name(), "session", c.str.Session().ID(), "err", err)
+			e = Errorf(Unknown, "unknown error")
+		}
+	}
+	return end{
+		code:      e.Code(),
+		message:   safeText(e.Message),
+		details:   e.Details,
+		trailers:  trailer,
+		execution: execution,
+	}
+}
+
+// safeText makes text fit for END.
+func safeText(s string) string {
+	if len(s) > maxStatusMessage {
+		s = s[:maxStatusMessage]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+func (c *serverCall) name() string {
+	if c.method == nil {
+		return ""
+	}
+	return c.method.name
+}
+
+// takeHeader returns the header if it has not gone out; now it goes.
+func (c *serverCall) takeHeader() Metadata {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.headerSent {
+		return nil
+	}
+	c.headerSent = true
+	return c.header
+}
+
+// untakeHeader leaves the header to the status, after the message that was to carry it
+// turned out not to be sent.
+func (c *serverCall) untakeHeader(header Metadata) {
+	if len(header) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.headerSent = false
+}
+
+func (c *serverCall) addHeader(f Field) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.headerSent {
+		return errTooLate
+	}
+	return add(&c.header, f, maxEnvelope)
+}
+
+func (c *serverCall) addTrailer(f Field) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return add(&c.trailer, f, maxTrailer)
+}
+
+// add adds f to md if it is valid, and md stays within limit bytes on the wire.
+func add(md *Metadata, f Field, limit int) error {
+	more := append(*md, f)
+	if err := more[len(*md):].checkOwn(); err != nil {
+		return err
+	}
+	if n := sizeMetadata(more); n > limit {
+		return Errorf(ResourceExhausted, "metadata of %d bytes, limit is %d", n, limit)
+	}
+	*md = more
+	return nil
+}
+
+// What follows is the rest of endpoint.
+
+func (c *serverCall) closeSend() error              { return nil }
+func (c *serverCall) readHeader() (Metadata, error) { return c.metadata, nil }
+func (c *serverCall) readTrailer() Metadata         { return nil }
+func (c *serverCall) close()                        { c.str.CancelRead(transport.StreamNoError) }

@@ -1,0 +1,270 @@
+package rpc
+
+import (
+	"errors"
+	"math"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// Frames of an rpc stream. All are odd: a peer must understand them.
+//
+//	request:  HEAD DATA* FIN
+//	response: HEAD? DATA* END FIN
+const (
+	frameHead transport.FrameType = 0x01 // callpb.Head
+	frameData transport.FrameType = 0x03 // one message, as the call's codec encodes it
+	frameEnd  transport.FrameType = 0x05 // callpb.End
+)
+
+// maxEnvelope is the longest HEAD and END that a caller reads and that either side sends,
+// and the default of [Config.MaxMetadata], in bytes.
+const maxEnvelope = 64 << 10
+
+// HEAD and END are encoded and decoded by hand, and not by the generated callpb, against which
+// the tests hold every byte. Every call has a HEAD: there and back it takes 0.16 µs and no allocation
+// instead of 1.1 µs and four (BenchmarkEnvelope, 2.8 GHz), of the 35 µs and 80 that a whole call
+// takes under load. An END of plain success is empty, and costs nothing either way.
+
+// Field numbers of callpb.
+const (
+	headMethod   protowire.Number = 1
+	headTimeout  protowire.Number = 2
+	headCodec    protowire.Number = 3
+	headMetadata protowire.Number = 4
+
+	fieldKey   protowire.Number = 1
+	fieldValue protowire.Number = 2
+
+	endCode      protowire.Number = 1
+	endMessage   protowire.Number = 2
+	endDetails   protowire.Number = 3
+	endTrailers  protowire.Number = 4
+	endExecution protowire.Number = 5
+)
+
+// A head is a decoded HEAD. Its method and codec share memory with what it was decoded from.
+type head struct {
+	method, codec []byte
+	timeout       uint64 // microseconds; 0: none
+	metadata      Metadata
+}
+
+// An end is an END.
+type end struct {
+	code      Code
+	message   string
+	details   []*anypb.Any
+	trailers  Metadata
+	execution uint64 // as callpb.Execution
+}
+
+// Values of callpb.Execution.
+const (
+	wireNotStarted = 1
+	wireRan        = 2
+)
+
+// maxHeadSize is at least the length of the HEAD body with these fields and any timeout.
+func maxHeadSize(method, codec string, md Metadata) int {
+	return len(method) + len(codec) + sizeMetadata(md) + 3*(1+binaryMaxVarint)
+}
+
+const binaryMaxVarint = 10
+
+func appendHead(b []byte, method string, timeout uint64, codec string, md Metadata) []byte {
+	b = appendString(b, headMethod, method)
+	if timeout != 0 {
+		b = protowire.AppendTag(b, headTimeout, protowire.VarintType)
+		b = protowire.AppendVarint(b, timeout)
+	}
+	b = appendString(b, headCodec, codec)
+	return appendMetadata(b, headMetadata, md)
+}
+
+func encodeEnd(e *end) ([]byte, error) {
+	var b []byte // stays nil for plain success
+	if e.code != OK {
+		b = protowire.AppendTag(b, endCode, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(e.code))
+	}
+	b = appendString(b, endMessage, e.message)
+	for _, d := range e.details {
+		b = protowire.AppendTag(b, endDetails, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(proto.Size(d)))
+		var err error
+		if b, err = (proto.MarshalOptions{Deterministic: true}).MarshalAppend(b, d); err != nil {
+			return nil, err
+		}
+	}
+	b = appendMetadata(b, endTrailers, e.trailers)
+	if e.execution != 0 {
+		b = protowire.AppendTag(b, endExecution, protowire.VarintType)
+		b = protowire.AppendVarint(b, e.execution)
+	}
+	return b, nil
+}
+
+func appendString(b []byte, n protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	b = protowire.AppendTag(b, n, protowire.BytesType)
+	return protowire.AppendString(b, s)
+}
+
+func appendMetadata(b []byte, n protowire.Number, md Metadata) []byte {
+	for _, f := range md {
+		b = protowire.AppendTag(b, n, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(sizeField(f)))
+		b = appendString(b, fieldKey, f.Key)
+		b = appendString(b, fieldValue, f.Value)
+	}
+	return b
+}
+
+func sizeField(f Field) int {
+	n := 0
+	for _, s := range [...]string{f.Key, f.Value} {
+		if s != "" {
+			n += 1 + protowire.SizeBytes(len(s))
+		}
+	}
+	return n
+}
+
+func sizeMetadata(md Metadata) int {
+	n := 0
+	for _, f := range md {
+		n += 1 + protowire.SizeBytes(sizeField(f))
+	}
+	return n
+}
+
+var errMalformed = errors.New("malformed protobuf")
+
+// eachField calls f for every field of the message in b that f may know: varints with v, and
+// length-delimited fields with body. Others are skipped, as the protobuf encoding asks.
+func eachField(b []byte, f func(n protowire.Number, t protowire.Type, v uint64, body []byte) error) error {
+	for len(b) > 0 {
+		n, t, size := protowire.ConsumeTag(b)
+		if size < 0 || n > protowire.MaxValidNumber {
+			return errMalformed
+		}
+		b = b[size:]
+		var v uint64
+		var body []byte
+		switch t {
+		case protowire.VarintType:
+			v, size = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			body, size = protowire.ConsumeBytes(b)
+		default:
+			size = protowire.ConsumeFieldValue(n, t, b)
+			n = 0 // is no field's
+		}
+		if size < 0 {
+			return errMalformed
+		}
+		b = b[size:]
+		if err := f(n, t, v, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func decodeHead(b []byte) (head, error) {
+	var h head
+	err := eachField(b, func(n protowire.Number, t protowire.Type, v uint64, body []byte) error {
+		isBytes := t == protowire.BytesType
+		switch {
+		case n == headMethod && isBytes:
+			h.method = body
+			return checkUTF8(body)
+		case n == headTimeout && !isBytes:
+			h.timeout = v
+		case n == headCodec && isBytes:
+			h.codec = body
+			return checkUTF8(body)
+		case n == headMetadata && isBytes:
+			return decodeField(&h.metadata, body)
+		}
+		return nil
+	})
+	return h, err
+}
+
+func decodeEnd(b []byte) (end, error) {
+	var e end
+	err := eachField(b, func(n protowire.Number, t protowire.Type, v uint64, body []byte) error {
+		isBytes := t == protowire.BytesType
+		switch {
+		case n == endCode && !isBytes:
+			e.code = Code(v)
+		case n == endMessage && isBytes:
+			e.message = string(body)
+			return checkUTF8(body)
+		case n == endDetails && isBytes:
+			d := new(anypb.Any)
+			e.details = append(e.details, d)
+			return proto.Unmarshal(body, d)
+		case n == endTrailers && isBytes:
+			return decodeField(&e.trailers, body)
+		case n == endExecution && !isBytes:
+			e.execution = uint64(uint32(v))
+		}
+		return nil
+	})
+	return e, err
+}
+
+func decodeField(md *Metadata, b []byte) error {
+	var f Field
+	err := eachField(b, func(n protowire.Number, t protowire.Type, _ uint64, body []byte) error {
+		switch {
+		case n == fieldKey && t == protowire.BytesType:
+			f.Key = string(body)
+			return checkUTF8(body)
+		case n == fieldValue && t == protowire.BytesType:
+			f.Value = string(body)
+		}
+		return nil
+	})
+	*md = append(*md, f)
+	return err
+}
+
+func checkUTF8(b []byte) error {
+	if !utf8.Valid(b) {
+		return errMalformed
+	}
+	return nil
+}
+
+// check says whether metadata from the wire keeps to the rules.
+func (m Metadata) check() error {
+	for _, f := range m {
+		if !validKey(f.Key) {
+			return errors.New("malformed metadata key")
+		}
+	}
+	return nil
+}
+
+// toMicros converts what is left of a call's time for the wire, where 0 means no limit.
+func toMicros(d time.Duration) uint64 { return uint64(max(1, d.Microseconds())) }
+
+// fromMicros converts it back; absurd times are cut to the longest there is.
+func fromMicros(us uint64) time.Duration {
+	if us > math.MaxInt64/uint64(time.Microsecond) {
+		return math.MaxInt64
+	}
+	return time.Duration(us) * time.Microsecond
+}
