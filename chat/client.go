@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -188,7 +189,7 @@ func (c *Client) publish(ctx context.Context, room, id, text string) error {
 	c.mu.Unlock()
 	if again {
 		<-c.slots
-		return errorf(AlreadyExists, "the message id waits for its acknowledgement")
+		return errorf(rpc.AlreadyExists, "the message id waits for its acknowledgement")
 	}
 	err := c.send(ctx, framePublish, &chatpb.Publish{Room: []byte(room), Producer: c.cfg.Producer[:], MessageId: []byte(id), Body: []byte(text)})
 	if err != nil {
@@ -509,7 +510,7 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		}
 	case request == RequestJoin:
 		_, in := c.rooms[room]
-		if in && Code(m.GetCode()) == OutOfRange { // a JOIN of a room that is joined is refused otherwise
+		if in && rpc.Code(m.GetCode()) == rpc.OutOfRange { // a JOIN of a room that is joined is refused otherwise
 			delete(c.rooms, room)
 		} else if !c.joinAnswered(room) {
 			return nil, malformed("REJECTED without JOIN")
@@ -519,7 +520,7 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		Room:    room,
 		Request: request,
 		ID:      id,
-		Code:    Code(m.GetCode()),
+		Code:    rpc.Code(m.GetCode()),
 		Reason:  m.GetReason(),
 		Epoch:   m.GetEpoch(),
 		Head:    m.GetHead(),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
@@ -98,7 +99,7 @@ func TestAClientTakesWhatIsInOrder(t *testing.T) {
 	}
 	fakeServer(t, frames, func(t *testing.T, u *user) {
 		require.NoError(t, u.PublishAs(t.Context(), "r", "mine", "x"))
-		assert.ErrorIs(t, u.PublishAs(t.Context(), "r", "mine", "x"), &chat.Error{Code: chat.AlreadyExists})
+		assert.ErrorIs(t, u.PublishAs(t.Context(), "r", "mine", "x"), &chat.Error{Code: rpc.AlreadyExists})
 		var events []chat.Event
 		for range 5 {
 			e, err := u.Next(t.Context())

@@ -3,6 +3,8 @@ package chat
 import (
 	"errors"
 
+	"github.com/trunkline-go/trunkline/rpc"
+
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 )
 
@@ -59,11 +61,11 @@ func (r *room) append(batch []*request) ([]Result, error) {
 			continue
 		}
 		if err == nil && len(results) != len(batch) {
-			err = errorf(Internal, "the log answers %d of %d entries", len(results), len(batch))
+			err = errorf(rpc.Internal, "the log answers %d of %d entries", len(results), len(batch))
 		}
 		return results, err
 	}
-	return nil, errorf(Unavailable, "too many servers append to the room")
+	return nil, errorf(rpc.Unavailable, "too many servers append to the room")
 }
 
 // fail answers a batch that was not appended, or may have been, and goes back to what the
@@ -72,7 +74,7 @@ func (r *room) fail(batch []*request, err error) {
 	answer := r.refusal("append", err)
 	_, known := errors.AsType[*Error](err)
 	if !known {
-		answer = errorf(Unavailable, "the message may or may not be in the log; it may be sent again with the same id")
+		answer = errorf(rpc.Unavailable, "the message may or may not be in the log; it may be sent again with the same id")
 		_ = r.refresh() // has logged its failure; the next append finds out
 	}
 	for _, req := range batch {
@@ -174,7 +176,7 @@ func (r *room) catchUp(state State) error {
 			return err
 		}
 		if len(records) == 0 {
-			return errorf(Internal, "the log has no record %d, but its head is %d", r.head+1, state.Head)
+			return errorf(rpc.Internal, "the log has no record %d, but its head is %d", r.head+1, state.Head)
 		}
 		r.mu.Lock()
 		for i := range records {

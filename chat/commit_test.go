@@ -14,6 +14,7 @@ import (
 
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -107,13 +108,13 @@ func TestC2ACommitThatFailsIsNotShown(t *testing.T) {
 		require.NoError(t, err)
 		r := expect[*chat.Rejected](alice, nil)
 		assert.Equal(t, id, r.ID)
-		assert.Equal(t, chat.Unavailable, r.Code)
+		assert.Equal(t, rpc.Unavailable, r.Code)
 		assert.NotContains(t, r.Reason, errBroken.Error(), "what went wrong inside stays inside")
-		log.set(func() error { return &chat.Error{Code: chat.ResourceExhausted, Reason: "the disk is full"} }, nil, nil)
+		log.set(func() error { return &chat.Error{Code: rpc.ResourceExhausted, Reason: "the disk is full"} }, nil, nil)
 		_, err = alice.Publish(t.Context(), "lobby", "refused")
 		require.NoError(t, err)
 		r = expect[*chat.Rejected](alice, nil)
-		assert.Equal(t, chat.ResourceExhausted, r.Code)
+		assert.Equal(t, rpc.ResourceExhausted, r.Code)
 		assert.Equal(t, "the disk is full", r.Reason)
 		expectNothing[*chat.Message](bob)
 		log.set(nil, nil, nil)
@@ -131,7 +132,7 @@ func TestC2ACommitOfUnknownOutcome(t *testing.T) {
 		log.set(nil, func() error { return errBroken }, nil)
 		_, err := alice.Publish(t.Context(), "lobby", "there after all")
 		require.NoError(t, err)
-		assert.Equal(t, chat.Unavailable, expect[*chat.Rejected](alice, nil).Code)
+		assert.Equal(t, rpc.Unavailable, expect[*chat.Rejected](alice, nil).Code)
 		assert.Equal(t, "there after all", expect[*chat.Message](bob, nil).Text)
 		log.set(nil, nil, nil)
 		assert.Equal(t, uint64(2), alice.say("lobby", "next").Position.Seq)
@@ -169,7 +170,7 @@ func TestC3AMessageSentAgainHasItsFirstPosition(t *testing.T) {
 				case 0x0d:
 					var m chatpb.Rejected
 					require.NoError(t, protoUnmarshal(body, &m))
-					acks = append(acks, fmt.Sprintf("%s %s", m.GetMessageId(), chat.Code(m.GetCode())))
+					acks = append(acks, fmt.Sprintf("%s %s", m.GetMessageId(), rpc.Code(m.GetCode())))
 				}
 			}
 		}

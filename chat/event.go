@@ -3,6 +3,8 @@ package chat
 import (
 	"time"
 
+	"github.com/trunkline-go/trunkline/rpc"
+
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 )
 
@@ -49,10 +51,10 @@ type Rejected struct {
 	Room    string
 	Request Request
 	ID      string // of a publish
-	Code    Code
+	Code    rpc.Code
 	Reason  string
 
-	// What the log has, when the state was insufficient ([OutOfRange], [DataLoss]); else 0.
+	// What the log has, when the state was insufficient ([rpc.OutOfRange], [rpc.DataLoss]); else 0.
 	Epoch, Head, First uint64
 }
 

@@ -27,7 +27,7 @@ func Live() From { return From{} }
 
 // After begins behind a position, that of the last record which the client has; the zero Position
 // asks for all. If the log cannot prove that it has everything from there on, the
-// JOIN is rejected with [OutOfRange] or [DataLoss].
+// JOIN is rejected with [rpc.OutOfRange] or [rpc.DataLoss].
 func After(p Position) From { return From{kind: fromCursor, cursor: p} }
 
 // Last begins with the newest n records, or with as many as the log still has.

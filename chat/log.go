@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/trunkline-go/trunkline/rpc"
 )
 
 // A Position names one record of a room for ever. Seq begins at 1 and rises by one with
@@ -39,7 +41,7 @@ type Result struct {
 	Position
 	Time      time.Time // of the record; not set for a duplicate
 	Duplicate bool      // the record had been appended before, at Position
-	Err       *Error    // the entry was refused; AlreadyExists if its id has another body
+	Err       *Error    // the entry was refused; rpc.AlreadyExists if its id has another body
 }
 
 // An Epoch is a stretch of a room's log.
@@ -65,18 +67,18 @@ func (s State) Epoch() uint64 {
 }
 
 // After returns the seq of the record that follows cursor, if the log has everything that
-// does. If that cannot be proven the state is insufficient, and the error is OutOfRange, when
-// records that follow it have been trimmed, or DataLoss, when cursor names a record that is not
+// does. If that cannot be proven the state is insufficient, and the error is rpc.OutOfRange, when
+// records that follow it have been trimmed, or rpc.DataLoss, when cursor names a record that is not
 // in this log's past: it is beyond the head, or beyond the end of its epoch.
 func (s State) After(cursor Position) (next uint64, err *Error) {
 	if cursor.Seq > s.Head {
-		return 0, errorf(DataLoss, "position %v is beyond the head, which is %d:%d", cursor, s.Epoch(), s.Head)
+		return 0, errorf(rpc.DataLoss, "position %v is beyond the head, which is %d:%d", cursor, s.Epoch(), s.Head)
 	}
 	if cursor.Seq > 0 && !s.knows(cursor) {
-		return 0, errorf(DataLoss, "position %v is not in this log: records of its epoch have been lost", cursor)
+		return 0, errorf(rpc.DataLoss, "position %v is not in this log: records of its epoch have been lost", cursor)
 	}
 	if cursor.Seq+1 < s.First {
-		return 0, errorf(OutOfRange, "records after %v have been trimmed, the first left is %d", cursor, s.First)
+		return 0, errorf(rpc.OutOfRange, "records after %v have been trimmed, the first left is %d", cursor, s.First)
 	}
 	return cursor.Seq + 1, nil
 }
@@ -118,7 +120,7 @@ type Log interface {
 
 	// Read returns records from seq on, without a gap: as many as there are, but no more
 	// than fit into maxBytes of bodies, and one at least. None, if seq is beyond the head. If
-	// the record at seq has been trimmed, the error is an [*Error] with OutOfRange.
+	// the record at seq has been trimmed, the error is an [*Error] with rpc.OutOfRange.
 	Read(ctx context.Context, room string, seq uint64, maxBytes int) ([]Record, error)
 
 	// Watch calls moved after records were appended to room, by whichever server, with the

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/trunkline-go/trunkline/rpc"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -44,7 +46,7 @@ func TestMemoryLogTrimsTheOldest(t *testing.T) { // S5
 			}
 			assert.Equal(t, [2]uint64{5, 9}, bounds(t, l, "r"))
 			_, err := l.Read(t.Context(), "r", 4, 1)
-			assert.ErrorIs(t, err, &chat.Error{Code: chat.OutOfRange})
+			assert.ErrorIs(t, err, &chat.Error{Code: rpc.OutOfRange})
 			records, err := l.Read(t.Context(), "r", 5, 1<<20)
 			require.NoError(t, err)
 			assert.Len(t, records, 5)
@@ -73,7 +75,7 @@ func TestMemoryLogBoundsRoomsAndMarks(t *testing.T) { // S5
 	appendTo(t, l, "a", "1", "x")
 	appendTo(t, l, "b", "1", "x")
 	_, err := l.Append(t.Context(), "c", 0, []chat.Entry{{ID: "1", Body: []byte("x")}})
-	assert.ErrorIs(t, err, &chat.Error{Code: chat.ResourceExhausted})
+	assert.ErrorIs(t, err, &chat.Error{Code: rpc.ResourceExhausted})
 	stop()
 	for i := range 3 {
 		appendTo(t, l, "b", fmt.Sprint(i+2), "x")
@@ -87,21 +89,21 @@ func TestStateProvesACursorAcrossEpochs(t *testing.T) { // C4
 	for _, tt := range []struct {
 		epoch, seq uint64
 		next       uint64
-		code       chat.Code
+		code       rpc.Code
 	}{
 		{1, 5, 6, 0},
-		{1, 7, 8, 0},             // its last record: resumed across the boundary
-		{1, 8, 0, chat.DataLoss}, // its own 8 was lost, another is 8 now
+		{1, 7, 8, 0},            // its last record: resumed across the boundary
+		{1, 8, 0, rpc.DataLoss}, // its own 8 was lost, another is 8 now
 		{2, 8, 9, 0},
 		{2, 14, 15, 0},
-		{2, 15, 0, chat.DataLoss},
-		{2, 7, 0, chat.DataLoss},
-		{3, 15, 0, chat.DataLoss},
+		{2, 15, 0, rpc.DataLoss},
+		{2, 7, 0, rpc.DataLoss},
+		{3, 15, 0, rpc.DataLoss},
 		{5, 20, 21, 0},
-		{5, 21, 0, chat.DataLoss},
+		{5, 21, 0, rpc.DataLoss},
 		{1, 2, 3, 0},
-		{1, 1, 0, chat.OutOfRange},
-		{0, 0, 0, chat.OutOfRange},
+		{1, 1, 0, rpc.OutOfRange},
+		{0, 0, 0, rpc.OutOfRange},
 	} {
 		next, err := s.After(chat.Position{Epoch: tt.epoch, Seq: tt.seq})
 		if tt.code == 0 {
@@ -113,11 +115,4 @@ func TestStateProvesACursorAcrossEpochs(t *testing.T) { // C4
 			assert.Equal(t, tt.code, err.Code, "%+v", tt)
 		}
 	}
-}
-
-func TestCodesHaveNames(t *testing.T) {
-	assert.Equal(t, "InvalidArgument", chat.InvalidArgument.String())
-	assert.Equal(t, "Code(99)", chat.Code(99).String())
-	assert.Equal(t, chat.DataLoss, chat.CodeOf(fmt.Errorf("so: %w", &chat.Error{Code: chat.DataLoss})))
-	assert.Equal(t, chat.Unknown, chat.CodeOf(errBroken))
 }

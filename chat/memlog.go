@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/trunkline-go/trunkline/rpc"
 )
 
 // MemoryLogConfig bounds a [MemoryLog]. The zero value works.
@@ -18,7 +20,7 @@ type MemoryLogConfig struct {
 	MaxBytes int
 
 	// MaxRooms is how many rooms there may be that have, or had, a record. An append to one
-	// more is refused with ResourceExhausted. Default 10,000.
+	// more is refused with rpc.ResourceExhausted. Default 10,000.
 	MaxRooms int
 
 	// MaxMarks is how many messages are remembered, over all rooms, so that sending one
@@ -111,7 +113,7 @@ func (l *MemoryLog) Append(_ context.Context, room string, head uint64, entries 
 	r := l.rooms[room]
 	if (r == nil || r.head == 0) && l.used >= l.cfg.MaxRooms {
 		l.mu.Unlock()
-		return nil, errorf(ResourceExhausted, "the log has no place for another room")
+		return nil, errorf(rpc.ResourceExhausted, "the log has no place for another room")
 	}
 	if r == nil {
 		r = &memoryRoom{name: room}
@@ -150,7 +152,7 @@ func (l *MemoryLog) appendLocked(r *memoryRoom, e *Entry, now time.Time) Result 
 	hash := maphash.Bytes(l.seed, e.Body)
 	if m, ok := l.marks[key]; ok {
 		if m.body != hash {
-			return Result{Err: errorf(AlreadyExists, "the message id was used before, with another text")}
+			return Result{Err: errorf(rpc.AlreadyExists, "the message id was used before, with another text")}
 		}
 		return Result{Position: m.Position, Duplicate: true}
 	}
@@ -207,7 +209,7 @@ func (l *MemoryLog) Read(_ context.Context, room string, seq uint64, maxBytes in
 	}
 	first := r.first()
 	if seq < first {
-		return nil, errorf(OutOfRange, "record %d has been trimmed, the first left is %d", seq, first)
+		return nil, errorf(rpc.OutOfRange, "record %d has been trimmed, the first left is %d", seq, first)
 	}
 	var out []Record
 	bytes := 0

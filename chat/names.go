@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/trunkline-go/trunkline/rpc"
 )
 
 // Limits on names, in bytes.
@@ -16,7 +18,7 @@ const (
 
 // ValidRoom returns nil if name may name a room: 1 to 128 bytes of UTF-8, no control or
 // format characters, no space at either end. Otherwise it returns an [*Error] with
-// InvalidArgument. Names that differ in one byte are different rooms.
+// rpc.InvalidArgument. Names that differ in one byte are different rooms.
 func ValidRoom(name string) error {
 	// Explicitly typed: a nil *Error must not become a non-nil error.
 	if e := checkRoom(name); e != nil {
@@ -28,21 +30,21 @@ func ValidRoom(name string) error {
 func checkRoom(name string) *Error {
 	switch {
 	case name == "":
-		return errorf(InvalidArgument, "room name is empty")
+		return errorf(rpc.InvalidArgument, "room name is empty")
 	case len(name) > maxRoomName:
-		return errorf(InvalidArgument, "room name has %d bytes, limit is %d", len(name), maxRoomName)
+		return errorf(rpc.InvalidArgument, "room name has %d bytes, limit is %d", len(name), maxRoomName)
 	case !utf8.ValidString(name):
-		return errorf(InvalidArgument, "room name is not valid UTF-8")
+		return errorf(rpc.InvalidArgument, "room name is not valid UTF-8")
 	}
 	for _, r := range name {
 		// Cf has the marks that turn the direction of writing: a name with
 		// one looks like another.
 		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			return errorf(InvalidArgument, "room name has a control character (%U)", r)
+			return errorf(rpc.InvalidArgument, "room name has a control character (%U)", r)
 		}
 	}
 	if strings.TrimSpace(name) != name {
-		return errorf(InvalidArgument, "room name begins or ends with a space")
+		return errorf(rpc.InvalidArgument, "room name begins or ends with a space")
 	}
 	return nil
 }
@@ -51,11 +53,11 @@ func checkRoom(name string) *Error {
 func checkBody[T string | []byte](body T, limit int) *Error {
 	switch {
 	case len(body) == 0:
-		return errorf(InvalidArgument, "message is empty")
+		return errorf(rpc.InvalidArgument, "message is empty")
 	case len(body) > limit:
-		return errorf(InvalidArgument, "message has %d bytes, limit is %d", len(body), limit)
+		return errorf(rpc.InvalidArgument, "message has %d bytes, limit is %d", len(body), limit)
 	case !utf8.ValidString(string(body)):
-		return errorf(InvalidArgument, "message is not valid UTF-8")
+		return errorf(rpc.InvalidArgument, "message is not valid UTF-8")
 	}
 	return nil
 }
@@ -63,10 +65,10 @@ func checkBody[T string | []byte](body T, limit int) *Error {
 // checkMessage checks what names a message.
 func checkMessage(producer, id []byte) *Error {
 	if n := len(producer); n != len(Producer{}) {
-		return errorf(InvalidArgument, "producer has %d bytes, not %d", n, len(Producer{}))
+		return errorf(rpc.InvalidArgument, "producer has %d bytes, not %d", n, len(Producer{}))
 	}
 	if n := len(id); n == 0 || n > maxMessageID {
-		return errorf(InvalidArgument, "message id has %d bytes, not 1 to %d", n, maxMessageID)
+		return errorf(rpc.InvalidArgument, "message id has %d bytes, not 1 to %d", n, maxMessageID)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -61,7 +62,7 @@ func TestServerChecksWhatClientsDo(t *testing.T) {
 				r.write(f)
 				var m chatpb.Rejected
 				r.readInto(0x0d, &m)
-				assert.Equal(t, uint32(chat.InvalidArgument), m.GetCode(), "%q", room)
+				assert.Equal(t, uint32(rpc.InvalidArgument), m.GetCode(), "%q", room)
 				assert.Equal(t, []byte(room), append([]byte{}, m.GetRoom()...))
 				assert.NotEmpty(t, m.GetReason())
 			}
@@ -79,7 +80,7 @@ func TestServerChecksWhatClientsDo(t *testing.T) {
 			r.write(frame(0x05, p))
 			var m chatpb.Rejected
 			r.readInto(0x0d, &m)
-			assert.Equal(t, uint32(chat.InvalidArgument), m.GetCode())
+			assert.Equal(t, uint32(rpc.InvalidArgument), m.GetCode())
 			assert.Equal(t, string(p.GetMessageId()), string(m.GetMessageId()))
 		}
 		r.write(publishFrame("lobby", "1", "it still works"))

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/trunkline-go/trunkline/rpc"
+
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 )
 
@@ -182,7 +184,7 @@ func (r *room) handle(req *request) (freed int) {
 		if m == nil || m.sub != req.sub {
 			return 0
 		}
-		reply := rejected(chatpb.Rejected_REQUEST_JOIN, r.wire, errorf(OutOfRange, "the log no longer has what follows %d", req.sub.wants()-1))
+		reply := rejected(chatpb.Rejected_REQUEST_JOIN, r.wire, errorf(rpc.OutOfRange, "the log no longer has what follows %d", req.sub.wants()-1))
 		r.describe(&reply)
 		reply.sub, reply.unsubscribe = m.sub, true
 		freed = r.remove(req.session, m, chatpb.Presence_STATE_LEFT)
@@ -209,7 +211,7 @@ func (r *room) join(req *request) (freed int) {
 	}
 	m := r.members[req.session]
 	if m != nil && m.sub != nil {
-		return refuse(errorf(FailedPrecondition, "the session is in the room already"), nil)
+		return refuse(errorf(rpc.FailedPrecondition, "the session is in the room already"), nil)
 	}
 	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
 	if err == nil {
@@ -258,7 +260,7 @@ func (r *room) leave(req *request) (freed int) {
 	return freed
 }
 
-func errNotInRoom() *Error { return errorf(FailedPrecondition, "the session is not in the room") }
+func errNotInRoom() *Error { return errorf(rpc.FailedPrecondition, "the session is not in the room") }
 
 // end follows the end of a stream, or with no stream that of the session.
 func (r *room) end(req *request) (freed int) {
@@ -399,5 +401,5 @@ func (r *room) refusal(doing string, err error) *Error {
 	if !errors.Is(err, context.Canceled) {
 		r.srv.log.Error("log failed", "room", r.name, "doing", doing, "err", err)
 	}
-	return errorf(Unavailable, "the log does not answer")
+	return errorf(rpc.Unavailable, "the log does not answer")
 }

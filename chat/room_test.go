@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -234,13 +235,13 @@ func TestInsufficientStateIsSaidWithWhatIsLeft(t *testing.T) { // C4
 		bob := h.joinOn(h.net.Dial(h.srv, "bob", transport.Config{}), "bob")
 		for _, tt := range []struct {
 			cursor chat.Position
-			code   chat.Code
+			code   rpc.Code
 		}{
-			{chat.Position{Epoch: 1, Seq: 5}, chat.OutOfRange},
-			{chat.Position{}, chat.OutOfRange},
-			{chat.Position{Epoch: 1, Seq: 11}, chat.DataLoss},
-			{chat.Position{Epoch: 1, Seq: 1<<64 - 1}, chat.DataLoss},
-			{chat.Position{Epoch: 2, Seq: 8}, chat.DataLoss},
+			{chat.Position{Epoch: 1, Seq: 5}, rpc.OutOfRange},
+			{chat.Position{}, rpc.OutOfRange},
+			{chat.Position{Epoch: 1, Seq: 11}, rpc.DataLoss},
+			{chat.Position{Epoch: 1, Seq: 1<<64 - 1}, rpc.DataLoss},
+			{chat.Position{Epoch: 2, Seq: 8}, rpc.DataLoss},
 		} {
 			require.NoError(t, bob.Join(t.Context(), "lobby", chat.After(tt.cursor)))
 			r := expect[*chat.Rejected](bob, nil)
@@ -281,19 +282,19 @@ func TestRequestsThatAreWrongAreRejectedAlone(t *testing.T) {
 		alice := h.join("alice", "lobby")
 		// The client refuses what is wrong in itself, as the server does (see TestServerChecks).
 		for _, room := range []string{"", " lobby", "lobby ", "a\x00b", "a\nb", "\xff", string(make([]byte, 129)), "a\u202eb"} {
-			assert.ErrorIs(t, alice.Join(t.Context(), room, chat.Live()), &chat.Error{Code: chat.InvalidArgument}, "%q", room)
-			assert.ErrorIs(t, alice.Leave(t.Context(), room), &chat.Error{Code: chat.InvalidArgument}, "%q", room)
+			assert.ErrorIs(t, alice.Join(t.Context(), room, chat.Live()), &chat.Error{Code: rpc.InvalidArgument}, "%q", room)
+			assert.ErrorIs(t, alice.Leave(t.Context(), room), &chat.Error{Code: rpc.InvalidArgument}, "%q", room)
 			_, err := alice.Publish(t.Context(), room, "x")
-			assert.ErrorIs(t, err, &chat.Error{Code: chat.InvalidArgument}, "%q", room)
+			assert.ErrorIs(t, err, &chat.Error{Code: rpc.InvalidArgument}, "%q", room)
 		}
 		for _, text := range []string{"", "\xff", string(make([]byte, 64<<10+1))} {
 			_, err := alice.Publish(t.Context(), "lobby", text)
-			assert.ErrorIs(t, err, &chat.Error{Code: chat.InvalidArgument})
+			assert.ErrorIs(t, err, &chat.Error{Code: rpc.InvalidArgument})
 		}
 		id, err := alice.Publish(t.Context(), "attic", "not there")
 		require.NoError(t, err)
 		r := expect[*chat.Rejected](alice, nil)
-		assert.Equal(t, chat.Rejected{Room: "attic", Request: chat.RequestPublish, ID: id, Code: chat.FailedPrecondition, Reason: r.Reason}, *r)
+		assert.Equal(t, chat.Rejected{Room: "attic", Request: chat.RequestPublish, ID: id, Code: rpc.FailedPrecondition, Reason: r.Reason}, *r)
 		require.NoError(t, alice.Leave(t.Context(), "attic"))
 		r = expect[*chat.Rejected](alice, nil)
 		assert.Equal(t, chat.RequestLeave, r.Request)
@@ -301,12 +302,12 @@ func TestRequestsThatAreWrongAreRejectedAlone(t *testing.T) {
 		bob := h.join("bob", "cellar")
 		_, err = alice.Publish(t.Context(), "cellar", "not there")
 		require.NoError(t, err)
-		assert.Equal(t, chat.FailedPrecondition, expect[*chat.Rejected](alice, nil).Code)
+		assert.Equal(t, rpc.FailedPrecondition, expect[*chat.Rejected](alice, nil).Code)
 		require.NoError(t, alice.Leave(t.Context(), "cellar"))
-		assert.Equal(t, chat.FailedPrecondition, expect[*chat.Rejected](alice, nil).Code)
+		assert.Equal(t, rpc.FailedPrecondition, expect[*chat.Rejected](alice, nil).Code)
 		expectNothing[*chat.Message](bob)
 		require.NoError(t, alice.Join(t.Context(), "lobby", chat.Live()))
-		assert.Equal(t, chat.FailedPrecondition, expect[*chat.Rejected](alice, nil).Code)
+		assert.Equal(t, rpc.FailedPrecondition, expect[*chat.Rejected](alice, nil).Code)
 		alice.say("lobby", string(make([]byte, 64<<10)))
 		assert.Zero(t, alice.Unacknowledged())
 	})
@@ -316,10 +317,10 @@ func TestLimitsOnRooms(t *testing.T) {
 	bubble(t, chat.Config{MaxRooms: 4, MaxSessionRooms: 3}, func(t *testing.T, h *house) {
 		alice := h.join("alice", "a", "b", "c")
 		require.NoError(t, alice.Join(t.Context(), "d", chat.Live()))
-		assert.Equal(t, chat.ResourceExhausted, expect[*chat.Rejected](alice, nil).Code)
+		assert.Equal(t, rpc.ResourceExhausted, expect[*chat.Rejected](alice, nil).Code)
 		bob := h.join("bob", "a", "d")
 		require.NoError(t, bob.Join(t.Context(), "e", chat.Live()))
-		assert.Equal(t, chat.ResourceExhausted, expect[*chat.Rejected](bob, nil).Code)
+		assert.Equal(t, rpc.ResourceExhausted, expect[*chat.Rejected](bob, nil).Code)
 		require.NoError(t, alice.Leave(t.Context(), "b"))
 		expect[*chat.Left](alice, nil)
 		bob.join("e", chat.Live()) // b has gone with its last member

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -188,13 +189,13 @@ func (srv *Server) room(name string, create bool) (*room, *Error) {
 	r := srv.rooms[name]
 	if r == nil {
 		if srv.closed {
-			return nil, errorf(Unavailable, "the server is closed")
+			return nil, errorf(rpc.Unavailable, "the server is closed")
 		}
 		if !create {
 			return nil, nil
 		}
 		if len(srv.rooms) >= srv.cfg.MaxRooms {
-			return nil, errorf(ResourceExhausted, "the server has no place for another room")
+			return nil, errorf(rpc.ResourceExhausted, "the server has no place for another room")
 		}
 		r = newRoom(srv, name)
 		srv.rooms[name] = r

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -46,7 +47,7 @@ func (s *session) claim(room string) *Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rooms[room] == 0 && len(s.rooms) >= s.srv.cfg.MaxSessionRooms {
-		return errorf(ResourceExhausted, "the session is in %d rooms, which is the limit", len(s.rooms))
+		return errorf(rpc.ResourceExhausted, "the session is in %d rooms, which is the limit", len(s.rooms))
 	}
 	s.rooms[room]++
 	return nil

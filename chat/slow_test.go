@@ -15,6 +15,7 @@ import (
 
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -228,7 +229,7 @@ func TestAReaderThatTheLogHasOvertakenIsTold(t *testing.T) { // C4
 			}
 			if r, ok := e.(*chat.Rejected); ok {
 				assert.Equal(t, chat.RequestJoin, r.Request)
-				assert.Equal(t, chat.OutOfRange, r.Code)
+				assert.Equal(t, rpc.OutOfRange, r.Code)
 				assert.Equal(t, uint64(901), r.First)
 				assert.Equal(t, uint64(1000), r.Head)
 				break

@@ -3,6 +3,8 @@ package chat
 import (
 	"errors"
 
+	"github.com/trunkline-go/trunkline/rpc"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
@@ -207,7 +209,7 @@ func (s *subscription) appendRecord(dst []byte, rec *Record) ([]byte, bool) {
 // failed follows a log that did not give what it was asked for.
 func (s *subscription) failed(err error) {
 	r := s.room
-	if e, ok := errors.AsType[*Error](err); ok && e.Code == OutOfRange {
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == rpc.OutOfRange {
 		// The reader was so slow that the log has trimmed what it is owed. The
 		// actor rejects it; until then it is sent nothing.
 		s.lost = true

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trunkline-go/trunkline/rpc"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -120,7 +122,7 @@ func anotherBody(t *testing.T, l chat.Log) {
 	add(t, l, "r", entry("a", 1, "i", "x"))
 	res := add(t, l, "r", entry("a", 1, "i", "changed"), entry("a", 1, "j", "y"))
 	require.NotNil(t, res[0].Err)
-	assert.Equal(t, chat.AlreadyExists, res[0].Err.Code)
+	assert.Equal(t, rpc.AlreadyExists, res[0].Err.Code)
 	assert.Nil(t, res[1].Err, "it stands alone")
 	assert.Equal(t, uint64(2), res[1].Seq, "and what was refused takes no position")
 }

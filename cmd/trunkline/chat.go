@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -197,7 +198,7 @@ func (c *conversation) readInput(ctx context.Context) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, errLineTooLong):
-			c.reject(&chat.Error{Code: chat.InvalidArgument, Reason: err.Error()}, chat.RequestPublish, c.first(), "")
+			c.reject(&chat.Error{Code: rpc.InvalidArgument, Reason: err.Error()}, chat.RequestPublish, c.first(), "")
 			continue
 		case err != nil:
 			return fmt.Errorf("read stdin: %w", err)
