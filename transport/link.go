@@ -263,15 +263,17 @@ func (l *link) acceptStreams() {
 // serve runs the handler of one stream that the peer opened.
 func (l *link) serve(str *quic.Stream) {
 	s := newStream(l, str, 0, false)
+	defer func() { // also when the handler ends its goroutine
+		s.CancelRead(StreamNoError)
+		s.CancelWrite(StreamInternal) // nothing if the handler has closed it
+		s.free()
+		l.credit.release(str)
+		l.mu.Lock()
+		l.serving--
+		l.checkQuietLocked()
+		l.mu.Unlock()
+	}()
 	l.dispatch(s)
-	s.CancelRead(StreamNoError)
-	s.CancelWrite(StreamInternal) // nothing if the handler has closed it
-	s.free()
-	l.credit.release(str)
-	l.mu.Lock()
-	l.serving--
-	l.checkQuietLocked()
-	l.mu.Unlock()
 }
 
 func (l *link) dispatch(s *Stream) {

@@ -304,3 +304,27 @@ func TestOpenStreamWaitsWithItsContext(t *testing.T) {
 		require.ErrorIs(t, err, &transport.Error{Code: transport.Aborted})
 	})
 }
+
+// A handler that panics, or ends its goroutine, resets its stream and nothing else.
+func TestHandlerThatPanicsHarmsNobody(t *testing.T) {
+	for name, end := range map[string]func(){"panic": func() { panic("bug") }, "Goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, n *transporttest.Network) {
+				srv := n.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
+					transport.StreamRPC:  echo,
+					transport.StreamChat: func(context.Context, *transport.Stream) { end() },
+				}})
+				client := n.Dial(srv, "alice", transport.Config{})
+				s, err := client.OpenStream(t.Context(), transport.StreamChat)
+				require.NoError(t, err)
+				_, err = s.Write([]byte("x"))
+				require.NoError(t, err)
+				_, err = s.Read(make([]byte, 1))
+				require.ErrorIs(t, err, &transport.StreamError{Code: transport.StreamInternal})
+				s.Cancel(transport.StreamCanceled)
+				requireEcho(t, client)
+				require.NoError(t, client.Release(t.Context()))
+			})
+		})
+	}
+}
