@@ -67,29 +67,39 @@ func (e *NotFinishedError) Error() string { return "release refused by peer: " +
 
 // finish runs the initiator's side. It returns nil when the connection is closed, and a
 // NotFinishedError when the peer refuses. In a release each step may take Config.ReleaseTimeout;
-// ctx bounds them all.
+// ctx bounds them all. While a release or drain is under way it waits for that one.
 func (l *link) finish(ctx context.Context, m mode) error {
 	l.mu.Lock()
-	underway, q := l.finishing != 0, l.asked
+	q, underway := l.asked, l.finishing != 0
 	if !underway {
-		q = &question{answered: make(chan struct{})}
-		l.finishing, l.initiator, l.asked = m, true, q
+		q = l.askLocked(m)
 	}
-	lastOpened := uint64(l.lastOpened)
 	l.mu.Unlock()
-	if underway {
-		if q != nil { // another Release's
-			if !l.await(ctx, drain, q.answered) {
-				return nil
-			}
-			if q.refusal != nil {
-				return q.refusal
-			}
-		}
-		l.await(ctx, drain, l.closed)
-		return nil
+	if !underway {
+		return l.conclude(ctx, m, q)
 	}
-	if l.send(appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_Mode(m), LastOpened: lastOpened})) != nil {
+	if q != nil {
+		if !l.await(ctx, drain, q.answered) {
+			return nil
+		}
+		if q.refusal != nil {
+			return q.refusal
+		}
+	}
+	l.await(ctx, drain, l.closed)
+	return nil
+}
+
+// askLocked makes this side the initiator of a release; the lock is held.
+func (l *link) askLocked(m mode) *question {
+	q := &question{answered: make(chan struct{}), lastOpened: uint64(l.lastOpened)}
+	l.finishing, l.initiator, l.asked = m, true, q
+	return q
+}
+
+// conclude asks, and brings the release to its end.
+func (l *link) conclude(ctx context.Context, m mode, q *question) error {
+	if l.send(appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_Mode(m), LastOpened: q.lastOpened})) != nil {
 		return nil //nolint:nilerr // send has closed the link, whose outcome tells
 	}
 	if !l.await(ctx, m, q.answered) {
@@ -145,9 +155,10 @@ func (l *link) answerLocked(refusal *NotFinishedError, overtaken bool) {
 
 // A question is a FINISH of ours.
 type question struct {
-	answered  chan struct{} // closed with the peer's answer, which follows
-	refusal   *NotFinishedError
-	overtaken bool // by the client's FINISH
+	lastOpened uint64        // what it says
+	answered   chan struct{} // closed with the peer's answer, which follows
+	refusal    *NotFinishedError
+	overtaken  bool // by the client's FINISH
 }
 
 // startDraining tells the streams' handlers and users to come to an end.
@@ -280,10 +291,14 @@ func (l *link) handleGoAway(m *controlpb.GoAway) error {
 		l.goAwayUntil = time.Now().Add(millis(m.GetTimeLeftMs(), maxTimeLeft))
 	}
 	l.answerLocked(nil, false)
-	until, initiator := l.goAwayUntil, l.initiator
+	var q *question
+	if first && l.finishing == 0 { // before anybody learns of it and asks for something else
+		q = l.askLocked(drain)
+	}
+	until := l.goAwayUntil
 	l.mu.Unlock()
 	l.rejectAbove(m.GetLastStream())
-	if !first || initiator {
+	if q == nil {
 		return nil
 	}
 	l.log.Info("server drains", "session", l.sess.id, "reason", printable(m.GetReason()))
@@ -292,7 +307,7 @@ func (l *link) handleGoAway(m *controlpb.GoAway) error {
 		// The server cuts off whoever is late, so its clock goes first.
 		ctx, cancel := context.WithDeadline(context.Background(), until.Add(l.cfg.ReleaseTimeout))
 		defer cancel()
-		_ = l.finish(ctx, drain) // the link's outcome tells
+		_ = l.conclude(ctx, drain, q) // the link's outcome tells
 	})
 	return nil
 }

@@ -370,3 +370,27 @@ func TestServeEndsAsNetHTTPs(t *testing.T) {
 		})
 	}
 }
+
+// Whoever learns of a drain and then releases the session does not turn it into something else.
+func TestReleaseDuringADrainIsTheDrain(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		srv := n.Listen(transport.Config{Handlers: on(echo)})
+		client, server := n.Pair(srv, "alice", transport.Config{})
+		s, err := client.OpenStream(t.Context(), transport.StreamRPC)
+		require.NoError(t, err)
+		_, err = s.Write([]byte("x"))
+		require.NoError(t, err)
+		go func() {
+			<-s.Draining()
+			_ = s.Close()
+			_, _ = io.ReadAll(s)
+			var e *transport.Error
+			assert.ErrorAs(t, client.Release(t.Context()), &e)
+			assert.Equal(t, transport.Drained, e.Code)
+		}()
+		time.Sleep(time.Second)
+		require.NoError(t, srv.Shutdown(t.Context()))
+		requireEnd(t, client, transport.Drained, false)
+		requireEnd(t, server, transport.Drained, true)
+	})
+}
