@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"testing/iotest"
 
@@ -192,4 +193,39 @@ func BenchmarkReadFrame(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// A deadline may pass anywhere inside a frame: the next call goes on where that one ended.
+func TestReadingGoesOnAfterADeadline(t *testing.T) {
+	var wire []byte
+	for _, n := range []int{0, 10, 100_000} {
+		wire = transport.AppendFrame(wire, 2, bytes.Repeat([]byte{byte(n)}, n))
+		wire = transport.AppendFrame(wire, 0x40, make([]byte, 5000)) // skipped
+	}
+	for _, step := range []int{1, 2, 3, 7, 1000, 3000} {
+		fr := transport.NewFrameReader(&impatient{chunks{wire, step}, false})
+		for _, n := range []int{0, 10, 100_000} {
+			body, err := []byte(nil), os.ErrDeadlineExceeded
+			for errors.Is(err, os.ErrDeadlineExceeded) {
+				_, body, err = fr.ReadFrame(limits)
+			}
+			require.NoError(t, err)
+			require.Len(t, body, n)
+			require.Equal(t, n, bytes.Count(body, []byte{byte(n)}))
+		}
+	}
+}
+
+// impatient runs into its deadline before every chunk.
+type impatient struct {
+	chunks
+	ready bool
+}
+
+func (i *impatient) Read(p []byte) (int, error) {
+	i.ready = !i.ready
+	if i.ready {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return i.chunks.Read(p)
 }
