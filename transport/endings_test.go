@@ -19,9 +19,27 @@ import (
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
 
+// answerLong answers whatever it is asked with 100 KiB, which fit into a stream's first window.
+func answerLong(_ context.Context, s *transport.Stream) {
+	_, _ = io.Copy(io.Discard, s)
+	_, _ = s.Write(make([]byte, 100<<10))
+	_ = s.Close()
+}
+
+// ask sends a request, and leaves its answer to be read.
+func ask(t *testing.T, client *transport.Session) *transport.Stream {
+	t.Helper()
+	s, err := client.OpenStream(t.Context(), transport.StreamRPC)
+	require.NoError(t, err)
+	_, err = s.Write([]byte("x"))
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	return s
+}
+
 var finishLeave = transport.AppendFrame(nil, 0x07, []byte{0x08, 0x01})
 
-// Authorize returns an *Error whose code cannot be encoded.
+// Lost has no code on the wire: whoever refuses with it aborts, and the server goes on.
 func TestRefusalWithLostIsSentAsAnAbort(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Authorize: func(context.Context, transport.Peer) error {
@@ -32,7 +50,7 @@ func TestRefusalWithLostIsSentAsAnAbort(t *testing.T) {
 	})
 }
 
-// A graceful code needs the handshake.
+// A graceful code needs the handshake, so a refusal with one is an abort (M16, S7).
 func TestM16RefusalIsNeverGraceful(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Authorize: func(context.Context, transport.Peer) error {
@@ -44,7 +62,7 @@ func TestM16RefusalIsNeverGraceful(t *testing.T) {
 	})
 }
 
-// Reason longer than a packet
+// A reason that does not fit into a packet is cut, or the close would not be sent at all.
 func TestLongReasonStillArrives(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Authorize: func(context.Context, transport.Peer) error {
@@ -56,7 +74,7 @@ func TestLongReasonStillArrives(t *testing.T) {
 	})
 }
 
-// Dial canceled between the handshake and HELLO / while writing.
+// Whenever ctx ends, Dial either returns its cause or has a session that lives.
 func TestDialMayBeCanceledAtAnyTime(t *testing.T) {
 	for i := range 60 {
 		bubble(t, func(t *testing.T, n *transporttest.Network) {
@@ -74,7 +92,7 @@ func TestDialMayBeCanceledAtAnyTime(t *testing.T) {
 	}
 }
 
-// MayRelease's text is not UTF-8.
+// What MayRelease says may hold anything, a room's name say.
 func TestRefusalInBrokenUTF8IsSent(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{MayRelease: func(*transport.Session) error { return errors.New("room \xff") }})
@@ -85,19 +103,12 @@ func TestRefusalInBrokenUTF8IsSent(t *testing.T) {
 	})
 }
 
-// The second GOAWAY after DISCONNECT closes with ExcessiveLoad.
+// A client that still reads an answer when the second GOAWAY is due gets all of it.
 func TestS2DrainWaitsForASlowReader(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
-		srv := n.Listen(transport.Config{Handlers: on(func(_ context.Context, s *transport.Stream) {
-			_, _ = io.Copy(io.Discard, s)
-			_, _ = s.Write(make([]byte, 100<<10))
-			_ = s.Close()
-		})})
+		srv := n.Listen(transport.Config{Handlers: on(answerLong)})
 		client := n.Dial(srv, "alice", transport.Config{})
-		str, err := client.OpenStream(t.Context(), transport.StreamRPC)
-		require.NoError(t, err)
-		_, _ = str.Write([]byte("x"))
-		_ = str.Close()
+		str := ask(t, client)
 		time.Sleep(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
@@ -112,19 +123,12 @@ func TestS2DrainWaitsForASlowReader(t *testing.T) {
 	})
 }
 
-// Slow reader in a release: the responder closes after 5 s, and Release says nil.
+// A release that returns nil has lost nothing, however long its initiator takes to read.
 func TestS2ReleaseWaitsForASlowReader(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
-		srv := n.Listen(transport.Config{Handlers: on(func(_ context.Context, s *transport.Stream) {
-			_, _ = io.Copy(io.Discard, s)
-			_, _ = s.Write(make([]byte, 100<<10))
-			_ = s.Close()
-		})})
+		srv := n.Listen(transport.Config{Handlers: on(answerLong)})
 		client := n.Dial(srv, "alice", transport.Config{})
-		str, err := client.OpenStream(t.Context(), transport.StreamRPC)
-		require.NoError(t, err)
-		_, _ = str.Write([]byte("x"))
-		_ = str.Close()
+		str := ask(t, client)
 		time.Sleep(time.Second)
 		done := make(chan error, 1)
 		go func() { done <- client.Release(t.Context()) }()
@@ -138,19 +142,12 @@ func TestS2ReleaseWaitsForASlowReader(t *testing.T) {
 	})
 }
 
-// PING after DISCONNECT.
+// A PING behind DISCONNECT finds the control stream closed, which is no fault.
 func TestPingAfterDisconnectHarmsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
-		srv := n.Listen(transport.Config{Handlers: on(func(_ context.Context, s *transport.Stream) {
-			_, _ = io.Copy(io.Discard, s)
-			_, _ = s.Write(make([]byte, 100<<10))
-			_ = s.Close()
-		})})
+		srv := n.Listen(transport.Config{Handlers: on(answerLong)})
 		client := n.Dial(srv, "alice", transport.Config{PingAfter: time.Second})
-		str, err := client.OpenStream(t.Context(), transport.StreamRPC)
-		require.NoError(t, err)
-		_, _ = str.Write([]byte("x"))
-		_ = str.Close()
+		str := ask(t, client)
 		time.Sleep(500 * time.Millisecond)
 		done := make(chan error, 1)
 		go func() { done <- client.Release(t.Context()) }()
@@ -162,7 +159,7 @@ func TestPingAfterDisconnectHarmsNothing(t *testing.T) {
 	})
 }
 
-// Fire and forget is lost in a release.
+// A stream that both halves of which have ended here may still be on its way.
 func TestS2NoteWithoutAnAnswerArrives(t *testing.T) {
 	for _, size := range []int{10, 200 << 10} {
 		bubble(t, func(t *testing.T, n *transporttest.Network) {
@@ -217,7 +214,7 @@ func TestS2NoteOfTheServersArrives(t *testing.T) {
 	})
 }
 
-// Two Releases, refused: the second hangs.
+// Two releases at once are one question, and both get its answer.
 func TestTwoReleasesAreRefusedTogether(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{MayRelease: func(*transport.Session) error { return errors.New("no") }})
@@ -236,7 +233,7 @@ func TestTwoReleasesAreRefusedTogether(t *testing.T) {
 	})
 }
 
-// An overtaken Release ignores its context.
+// A server's release that the client's has overtaken still ends with its context.
 func TestOvertakenReleaseKeepsItsContext(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Handlers: on(func(ctx context.Context, _ *transport.Stream) { <-ctx.Done() })})
@@ -278,7 +275,7 @@ func TestOvertakenReleaseKeepsItsContext(t *testing.T) {
 	})
 }
 
-// NOT_FINISHED and the drain's GOAWAY in one packet.
+// NOT_FINISHED and the GOAWAY of a drain may come in one packet (M18).
 func TestDrainBehindARefusalIsAnswered(t *testing.T) {
 	for range 20 {
 		bubble(t, func(t *testing.T, n *transporttest.Network) {
@@ -334,7 +331,7 @@ func TestDrainBehindARefusalIsAnswered(t *testing.T) {
 	}
 }
 
-// A client's GOAWAY with time makes its silence graceful on the server.
+// A client's GOAWAY with time left is a protocol error, else its silence would be graceful (M20).
 func TestS7ClientCannotMakeItsSilenceGraceful(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Hold: -1})
@@ -351,7 +348,7 @@ func TestS7ClientCannotMakeItsSilenceGraceful(t *testing.T) {
 	})
 }
 
-// Handler ctx ends with the handler's own Close.
+// A handler that has sent all may still read.
 func TestHandlersOwnCloseDoesNotEndItsContext(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		got := make(chan error, 1)
@@ -370,7 +367,7 @@ func TestHandlersOwnCloseDoesNotEndItsContext(t *testing.T) {
 	})
 }
 
-// A session that is in the middle of its greeting when Shutdown begins.
+// Whoever is being greeted when Shutdown begins is refused, or let in and drained.
 func TestGreetingDuringShutdownIsRefusedOrDrained(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		gate := make(chan struct{})
@@ -410,7 +407,7 @@ func TestGreetingDuringShutdownIsRefusedOrDrained(t *testing.T) {
 	})
 }
 
-// One half-open handshake delays Close.
+// Close does not wait for handshakes.
 func TestHalfOpenHandshakeDoesNotDelayClose(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{})
@@ -437,7 +434,7 @@ func TestHalfOpenHandshakeDoesNotDelayClose(t *testing.T) {
 	})
 }
 
-// What a detached session holds on to.
+// What a dead connection had received is not kept for as long as its session is held.
 func TestS5DetachedSessionHoldsNoBuffers(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Handlers: on(func(ctx context.Context, _ *transport.Stream) { <-ctx.Done() })})
@@ -473,7 +470,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// Streams beyond GOAWAY are taken off a count that they were never on.
+// Dial closes Config.PacketConn in every failure.
 func TestDialClosesTheSocketItWasGiven(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		pc := n.Conn()

@@ -16,7 +16,7 @@ import (
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
 
-// Ctx ends between the handshake and HELLO.
+// Canceled between the handshake and HELLO.
 func TestDialCanceledBeforeHello(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{})
@@ -34,7 +34,7 @@ func TestDialCanceledBeforeHello(t *testing.T) {
 	})
 }
 
-// Ctx ends at the very moment WELCOME arrives.
+// Canceled at the very moment WELCOME arrives: a session that Dial has returned lives.
 func TestS1DialCanceledAtWelcome(t *testing.T) {
 	for i := range 400 {
 		bubble(t, func(t *testing.T, n *transporttest.Network) {
@@ -51,7 +51,7 @@ func TestS1DialCanceledAtWelcome(t *testing.T) {
 	}
 }
 
-// Fire and forget, with one lost packet.
+// FINISH may overtake a stream whose packet was lost; last_opened tells that it is on its way.
 func TestS2LostNoteArrivesBeforeTheRelease(t *testing.T) {
 	for _, who := range []string{"client", "server"} {
 		t.Run(who, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestS2LostNoteArrivesBeforeTheRelease(t *testing.T) {
 	}
 }
 
-// The drain begins while MayRelease thinks (M18).
+// The drain begins while MayRelease thinks: nothing is refused any more.
 func TestM18RefusalOvertakenByADrain(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{MayRelease: func(*transport.Session) error {
@@ -113,7 +113,7 @@ func TestM18RefusalOvertakenByADrain(t *testing.T) {
 	})
 }
 
-// Authorize waits for its context, as it should; the client goes away.
+// An Authorize that waits for its context does not outlive the client, nor does its session.
 func TestS5AuthorizeEndsWithTheConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Authorize: func(ctx context.Context, _ transport.Peer) error {
@@ -131,7 +131,7 @@ func TestS5AuthorizeEndsWithTheConnection(t *testing.T) {
 	})
 }
 
-// Credit counts streams that never began.
+// Streams beyond GOAWAY are rejected, and their credit is counted like any other's.
 func TestRejectedStreamsCountOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Handlers: on(func(ctx context.Context, _ *transport.Stream) { <-ctx.Done() })})
@@ -155,7 +155,7 @@ func TestRejectedStreamsCountOnce(t *testing.T) {
 	})
 }
 
-// STOP_SENDING on the control stream.
+// Stopping the control stream is a fault of the peer's, not load.
 func TestStopSendingOnTheControlStream(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{})
@@ -169,7 +169,7 @@ func TestStopSendingOnTheControlStream(t *testing.T) {
 	})
 }
 
-// Shutdown does not end with its context when a handler does not.
+// Shutdown ends with its context, though a handler ignores its own.
 func TestShutdownEndsWithItsContext(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		never := make(chan struct{})
@@ -192,7 +192,7 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// Abort against a resume that comes at the same moment.
+// A session that is banned while its client comes back does not live on.
 func TestS4AbortBeatsAResume(t *testing.T) {
 	survived := 0
 	for range 300 {
@@ -217,8 +217,7 @@ func TestS4AbortBeatsAResume(t *testing.T) {
 	require.Zero(t, survived, "sessions that live on after Abort(Banned)")
 }
 
-// A close code in the window between a session's end and its removal, etc.: sessions that
-// ended as Lost asked for again at the very moment that hold ends.
+// A resume at the very moment the hold ends is either kept or new, and never a crash.
 func TestResumeAtTheEndOfTheHold(t *testing.T) {
 	for range 200 {
 		bubble(t, func(t *testing.T, n *transporttest.Network) {
@@ -241,7 +240,7 @@ func TestResumeAtTheEndOfTheHold(t *testing.T) {
 	}
 }
 
-// A cut session's close packet is lost, and the socket is gone before it can be sent again.
+// A close packet that was lost is sent again, for the socket stays open a moment longer.
 func TestClosePacketsGetTheirTime(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Handlers: on(func(ctx context.Context, s *transport.Stream) { _, _ = io.Copy(io.Discard, s) })})
@@ -270,7 +269,7 @@ func TestClosePacketsGetTheirTime(t *testing.T) {
 	})
 }
 
-// Peer.Software.
+// What a peer says of itself is kept in short.
 func TestS5PeersTextIsCut(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{})
@@ -283,7 +282,7 @@ func TestS5PeersTextIsCut(t *testing.T) {
 	})
 }
 
-// MakeRoom evicts a session whose client is just coming back.
+// A session whose client is being greeted again makes no room for others.
 func TestWhoComesBackIsNotEvicted(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		gate := make(chan struct{})
@@ -306,7 +305,7 @@ func TestWhoComesBackIsNotEvicted(t *testing.T) {
 	})
 }
 
-// As TestSilenceAfterGoAwayIsDrained, with the default ReleaseTimeout.
+// A server that has gone without a word after the time it gave has drained.
 func TestSilenceAfterGoAwayIsDrainedByDefault(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{Handlers: on(func(ctx context.Context, _ *transport.Stream) { <-ctx.Done() })})
@@ -324,7 +323,7 @@ func TestSilenceAfterGoAwayIsDrainedByDefault(t *testing.T) {
 	})
 }
 
-// FINISH{drain} that nobody asked for goes round MayRelease.
+// FINISH{drain} that nobody asked for would go round MayRelease (M20).
 func TestS7DrainMustBeAskedFor(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{MayRelease: func(*transport.Session) error { return errors.New("you hold the floor") }})
@@ -336,7 +335,7 @@ func TestS7DrainMustBeAskedFor(t *testing.T) {
 	})
 }
 
-// RELEASE with an OpenStream that waits for credit.
+// An OpenStream that waits for credit when a release begins ends with ErrGoingAway, and soon.
 func TestBlockedOpenStreamEndsWithTheRelease(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
 		srv := n.Listen(transport.Config{MaxStreams: 2, Handlers: on(func(_ context.Context, s *transport.Stream) {
