@@ -86,7 +86,7 @@ func (m UnaryMethod[Req, Res]) serve(fn func(context.Context, *Req) (*Res, error
 		if err := c.request(req); err != nil {
 			return nil, err
 		}
-		return answer(fn(c.ctx, req))
+		return answer(fn(&c.ctx, req))
 	}
 }
 
@@ -129,7 +129,7 @@ func (m ServerStreamMethod[Req, Res]) serve(fn func(context.Context, *Req, *Send
 		if err := c.request(req); err != nil {
 			return nil, err
 		}
-		return nil, fn(c.ctx, req, &Sender[Res]{c})
+		return nil, fn(&c.ctx, req, &Sender[Res]{c})
 	}
 }
 
@@ -181,7 +181,8 @@ func (m ClientStreamMethod[Req, Res]) Call(ctx context.Context, conn Conn, reqs 
 func (m ClientStreamMethod[Req, Res]) serve(fn func(context.Context, *Receiver[Req]) (*Res, error)) serveFunc {
 	return func(c *serverCall) (any, error) {
 		c.dispatched = true
-		return answer(fn(c.ctx, &Receiver[Req]{c}))
+		c.ctx.get() // its end ends a Recv that waits
+		return answer(fn(&c.ctx, &Receiver[Req]{c}))
 	}
 }
 
@@ -211,7 +212,8 @@ func (m BidiMethod[Req, Res]) Call(ctx context.Context, conn Conn, opts ...CallO
 func (m BidiMethod[Req, Res]) serve(fn func(context.Context, *Stream[Res, Req]) error) serveFunc {
 	return func(c *serverCall) (any, error) {
 		c.dispatched = true
-		return nil, fn(c.ctx, newStream[Res, Req](c))
+		c.ctx.get() // its end ends a Recv that waits
+		return nil, fn(&c.ctx, newStream[Res, Req](c))
 	}
 }
 

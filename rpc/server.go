@@ -32,9 +32,8 @@ var (
 type serverCall struct {
 	mux        *Mux
 	str        *transport.Stream
-	ctx        context.Context // the handler's
-	values     callValues      // what ctx is made from
-	method     *served         // nil until HEAD has been read
+	ctx        callContext // the handler's
+	method     *served     // nil until HEAD has been read
 	codec      string
 	timeout    time.Duration // 0: none
 	deadline   time.Time     // the zero time: none
@@ -47,24 +46,6 @@ type serverCall struct {
 	headerSent bool
 }
 
-// callValues is the context under a handler's. It has the values of the transport's and the
-// call, but not its end, whose cause is translated first.
-type callValues struct {
-	parent context.Context
-	call   *serverCall
-}
-
-func (v *callValues) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (v *callValues) Done() <-chan struct{}       { return nil }
-func (v *callValues) Err() error                  { return nil }
-
-func (v *callValues) Value(key any) any {
-	if key == (callKey{}) {
-		return v.call
-	}
-	return v.parent.Value(key)
-}
-
 // run serves the call to its end, which is an answer unless the caller is gone. Also a panic
 // of the handler ends here, and its runtime.Goexit passes through.
 func (c *serverCall) run(parent context.Context) {
@@ -72,17 +53,9 @@ func (c *serverCall) run(parent context.Context) {
 		c.finish(nil, err)
 		return
 	}
-	c.values = callValues{parent: parent, call: c}
-	ctx, cancel := context.WithCancelCause(&c.values)
-	c.ctx = ctx
-	stop := context.AfterFunc(parent, func() {
-		cancel(canceled(context.Cause(parent)))
-		c.str.CancelRead(transport.StreamCanceled) // a Recv that waits ends too
-	})
-	cancelDeadline := context.CancelFunc(func() {})
+	c.ctx.call, c.ctx.parent = c, parent
 	if c.timeout > 0 {
 		c.deadline = time.Now().Add(c.timeout)
-		c.ctx, cancelDeadline = context.WithDeadlineCause(ctx, c.deadline, &CanceledError{Cause: DeadlinePassed})
 		c.str.SetWriteDeadline(c.deadline)
 	}
 	c.str.SetReadDeadline(c.deadline)
@@ -96,9 +69,7 @@ func (c *serverCall) run(parent context.Context) {
 			buf, err = nil, Errorf(Internal, "handler failed")
 		}
 		c.finish(buf, err)
-		stop()
-		cancelDeadline()
-		cancel(nil)
+		c.ctx.end()
 	}()
 	buf, err = c.serve()
 	returned = true
@@ -150,7 +121,7 @@ func (c *serverCall) limit(t transport.FrameType) (uint64, bool) {
 // serve asks whether the call may run, runs it, and encodes its answer.
 func (c *serverCall) serve() (*buffer, error) {
 	if authorize := c.mux.cfg.Authorize; authorize != nil {
-		if err := authorize(c.ctx, c.describe()); err != nil {
+		if err := authorize(&c.ctx, c.describe()); err != nil {
 			if _, ok := errors.AsType[*Error](err); !ok {
 				c.mux.log.Info("call refused", "method", c.method.name, "session", c.str.Session().ID(), "err", err)
 				err = Errorf(PermissionDenied, "not allowed to call %s", c.method.name)
@@ -228,8 +199,8 @@ func isFrameError(err error) bool {
 
 // gone says why reading or writing failed.
 func (c *serverCall) gone(err error) error {
-	if c.ctx != nil && c.ctx.Err() != nil {
-		return context.Cause(c.ctx)
+	if cause := c.ctx.cause(); cause != nil {
+		return cause
 	}
 	if e, ok := errors.AsType[*transport.StreamError](err); ok && !e.Remote {
 		return Errorf(FailedPrecondition, "receive after Close")

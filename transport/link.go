@@ -256,12 +256,14 @@ func (l *link) acceptStreams() {
 			l.credit.release(str)
 			continue
 		}
-		l.wg.Go(func() { l.serve(str) })
+		l.wg.Add(1)
+		go l.serve(str)
 	}
 }
 
 // serve runs the handler of one stream that the peer opened.
 func (l *link) serve(str *quic.Stream) {
+	defer l.wg.Done()
 	s := newStream(l, str, 0, false)
 	defer func() { // also when the handler ends its goroutine
 		s.CancelRead(StreamNoError)
@@ -294,16 +296,9 @@ func (l *link) dispatch(s *Stream) {
 		l.refuseType(s)
 		return
 	}
-	ctx, cancel := context.WithCancelCause(l.ctx)
-	stop := context.AfterFunc(s.str.Context(), func() {
-		// Its other ends are the handler's own Close, which ends nothing else, and the connection's.
-		if e, ok := errors.AsType[*quic.StreamError](context.Cause(s.str.Context())); ok {
-			cancel(&StreamError{Code: StreamCode(e.ErrorCode), Remote: e.Remote})
-		}
-	})
+	ctx := &handlerContext{link: l, str: s.str}
 	defer func() {
-		stop()
-		cancel(nil)
+		ctx.finish()
 		// One peer's stream must not end everybody's process.
 		if p := recover(); p != nil {
 			l.log.Error("stream handler panicked", "session", l.sess.id, "type", uint64(s.typ), "panic", p, "stack", string(debug.Stack()))
