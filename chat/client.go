@@ -253,6 +253,11 @@ func (c *Client) send(ctx context.Context, t transport.FrameType, m proto.Messag
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	return c.write(ctx, t, m)
+}
+
+// write writes one frame. It is the caller's turn.
+func (c *Client) write(ctx context.Context, t transport.FrameType, m proto.Message) error {
 	buf := writeBuffers.Get().(*[]byte)
 	*buf = appendMessage((*buf)[:0], t, m)
 	defer writeBuffers.Put(buf)
@@ -390,8 +395,11 @@ func (c *Client) stopTimerLocked() {
 	}
 }
 
-// confirm says RECEIVED, if there is something to confirm.
+// confirm says RECEIVED, if there is something to confirm. What it says is settled in its turn to
+// write: Next and the timer may both be at it, and the number must not fall.
 func (c *Client) confirm() {
+	c.writing <- struct{}{} // writes end with the session at the latest
+	defer func() { <-c.writing }()
 	c.mu.Lock()
 	n := c.consumed
 	if n == c.confirmed || c.closed {
@@ -402,7 +410,7 @@ func (c *Client) confirm() {
 	c.stopTimerLocked()
 	c.mu.Unlock()
 	// If it fails the stream is dead, and Next says so.
-	_ = c.send(context.Background(), frameReceived, &chatpb.Received{Bytes: n})
+	_ = c.write(context.Background(), frameReceived, &chatpb.Received{Bytes: n})
 }
 
 // decode turns a frame into an event, or none, and checks that it is in order.

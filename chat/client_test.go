@@ -3,6 +3,7 @@ package chat_test
 import (
 	"context"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,4 +225,43 @@ func TestOverUDP(t *testing.T) {
 	}
 	h.chat.Close()
 	<-served
+}
+
+// What RECEIVED says never falls, though Next and the timer may both be about to say it.
+func TestReceivedNeverFalls(t *testing.T) {
+	h := newHouse(t, chat.Config{})
+	alice, bob := h.join("alice", "lobby"), h.join("bob", "lobby")
+	const lines = 1000
+	done := make(chan struct{})
+	var hammer sync.WaitGroup
+	for range 4 {
+		hammer.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					alice.Confirm()
+				}
+			}
+		})
+	}
+	go func() {
+		for range lines {
+			_, err := bob.Publish(context.Background(), "lobby", kilobyte)
+			assert.NoError(t, err)
+		}
+	}()
+	alice.waitFor("all lines", func(events []chat.Event, err error) bool {
+		n := 0
+		for _, e := range events {
+			if _, ok := e.(*chat.Message); ok {
+				n++
+			}
+		}
+		return n == lines || err != nil
+	})
+	close(done)
+	hammer.Wait()
+	assert.Equal(t, transport.StateLive, alice.session.State(), "%v", context.Cause(alice.session.Context()))
 }
