@@ -16,7 +16,7 @@ type buffer struct {
 }
 
 // maxPooled is the largest buffer that is kept for another call, in bytes.
-const maxPooled = 64 << 10
+const maxPooled = 128 << 10
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 

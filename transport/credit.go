@@ -47,16 +47,16 @@ func (c *credit) release(str *quic.Stream) {
 	}
 	c.running--
 	c.pending = append(c.pending, str)
+	if !c.armed {
+		c.armed = true
+		if c.timer == nil {
+			c.timer = time.AfterFunc(creditQuiet, c.flush)
+		} else {
+			c.timer.Reset(creditQuiet)
+		}
+	}
 	free := c.link.cfg.MaxStreams - c.running - len(c.pending)
 	if len(c.pending) < creditBatch && free >= creditLow {
-		if !c.armed {
-			c.armed = true
-			if c.timer == nil {
-				c.timer = time.AfterFunc(creditQuiet, c.flush)
-			} else {
-				c.timer.Reset(creditQuiet)
-			}
-		}
 		c.mu.Unlock()
 		return
 	}
@@ -65,12 +65,14 @@ func (c *credit) release(str *quic.Stream) {
 	giveBack(batch)
 }
 
+// flush runs a quiet moment after a stream has ended.
 func (c *credit) flush() {
 	c.mu.Lock()
 	c.armed = false
 	batch := c.takeLocked()
 	c.mu.Unlock()
 	giveBack(batch)
+	c.link.letRest()
 }
 
 func (c *credit) takeLocked() []*quic.Stream {

@@ -65,17 +65,23 @@ const (
 	// and one packet's worth of anything else (a packet is at most 1452 bytes).
 	readBuffer = 2048
 	// bodyChunk bounds what is allocated for a declared length before the bytes
-	// are there, so that a peer pays for memory with traffic.
-	bodyChunk = 64 << 10
+	// are there, so that a peer pays for memory with traffic. It holds a message of 64 KiB
+	// with what a codec adds.
+	bodyChunk = 65 << 10
+	// maxPooled is the largest body whose memory is kept for another stream, in bytes.
+	maxPooled = 128 << 10
 )
 
-var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+var (
+	readBuffers  = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+	largeBuffers = sync.Pool{New: func() any { return new([]byte) }}
+)
 
 // A FrameReader reads frames from a stream of bytes. It checks every length as
 // declared, before it reads or allocates. It is not safe for concurrent use.
 type FrameReader struct {
 	r        io.Reader
-	buf      *[readBuffer]byte // nil while nothing is buffered
+	buf      *[readBuffer]byte // from the first read until free
 	off, end int               // unread: buf[off:end]
 	err      error             // from r, to be returned once the buffer is empty
 
@@ -84,6 +90,8 @@ type FrameReader struct {
 	typ    FrameType
 	left   uint64 // declared length of the body, less what was skipped
 	body   []byte // what there is of one that is longer than the buffer
+
+	large *[]byte // where such a body was put, to be used again
 }
 
 // NewFrameReader returns a reader of the frames in r.
@@ -167,18 +175,25 @@ func (f *FrameReader) readBody(n int) ([]byte, error) {
 		f.off += n
 		return b, nil
 	}
+	if f.large == nil {
+		f.large = largeBuffers.Get().(*[]byte)
+	}
 	body := f.body
 	f.body = nil
 	if body == nil {
-		body = make([]byte, 0, min(n, bodyChunk))
+		if cap(*f.large) < min(n, bodyChunk) {
+			*f.large = make([]byte, 0, min(n, bodyChunk))
+		}
+		body = (*f.large)[:0]
 	}
 	for len(body) < n {
 		if len(body) == cap(body) {
 			grown := make([]byte, len(body), min(n, 2*cap(body)))
 			copy(grown, body)
 			body = grown
+			*f.large = body
 		}
-		m, err := f.Read(body[len(body):cap(body)])
+		m, err := f.Read(body[len(body):min(n, cap(body))])
 		body = body[:len(body)+m]
 		if err != nil && len(body) < n {
 			f.body = body
@@ -269,10 +284,14 @@ func (f *FrameReader) free() {
 		readBuffers.Put(f.buf)
 		f.buf = nil
 	}
-	f.off, f.end = 0, 0
-	if f.err == nil {
-		f.err = io.ErrClosedPipe
+	if f.large != nil {
+		if cap(*f.large) <= maxPooled {
+			largeBuffers.Put(f.large)
+		}
+		f.large = nil
 	}
+	f.off, f.end, f.body = 0, 0, nil
+	f.err = io.ErrClosedPipe
 }
 
 // truncated turns the end of a stream inside a frame into io.ErrUnexpectedEOF.

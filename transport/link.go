@@ -43,6 +43,7 @@ type link struct {
 	done     chan struct{}  // closed when every goroutine has ended, too
 	outcome  *Error         // how the connection ended
 	credit   credit
+	accepted chan *quic.Stream // to workers
 
 	mu             sync.Mutex // guards what follows
 	opened         map[quic.StreamID]*Stream
@@ -63,6 +64,7 @@ type link struct {
 	reconnectAfter time.Duration // from it
 	goAwayUntil    time.Time     // when the time left in it has passed
 	quiet          chan struct{} // closed when no stream is left; nil unless somebody waits
+	rest           chan struct{} // closed, and made anew, when workers may end
 	pinger         pinger
 }
 
@@ -76,6 +78,8 @@ func newLink(cfg *Config, conn *quic.Conn, client bool) *link {
 		left:         make(chan struct{}),
 		closed:       make(chan struct{}),
 		done:         make(chan struct{}),
+		accepted:     make(chan *quic.Stream),
+		rest:         make(chan struct{}),
 		opened:       make(map[quic.StreamID]*Stream),
 		lastAccepted: -1,
 		limit:        noLimit,
@@ -256,14 +260,49 @@ func (l *link) acceptStreams() {
 			l.credit.release(str)
 			continue
 		}
-		l.wg.Add(1)
-		go l.serve(str)
+		select {
+		case l.accepted <- str: // to a worker that has nothing to do
+		default:
+			l.wg.Add(1)
+			go l.work(str)
+		}
 	}
+}
+
+// work serves one stream after another, and ends when there was none to serve for a moment. A new
+// goroutine for each stream has to grow its stack each time, which took a tenth of the server's CPU.
+func (l *link) work(str *quic.Stream) {
+	defer l.wg.Done()
+	for {
+		rest := l.resting() // before serve, whose end sets the timer that closes it
+		l.serve(str)
+		select {
+		case str = <-l.accepted:
+		case <-rest:
+			return
+		case <-l.conn.Context().Done():
+			return
+		}
+	}
+}
+
+// resting returns a channel that is closed at most creditQuiet after the next stream has ended.
+func (l *link) resting() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rest
+}
+
+// letRest ends the workers that have nothing to do.
+func (l *link) letRest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.rest)
+	l.rest = make(chan struct{})
 }
 
 // serve runs the handler of one stream that the peer opened.
 func (l *link) serve(str *quic.Stream) {
-	defer l.wg.Done()
 	s := newStream(l, str, 0, false)
 	defer func() { // also when the handler ends its goroutine
 		s.CancelRead(StreamNoError)
