@@ -114,3 +114,30 @@ func fanout(b *testing.B, readers, stalled int, pace time.Duration) {
 	b.ReportMetric(float64(every[len(every)*99/100].Microseconds()), "p99-µs")
 	b.ReportMetric(float64(b.N*readers)/b.Elapsed().Seconds(), "deliveries/s")
 }
+
+// An append at the limit costs the same however many rooms there are (C6).
+func BenchmarkMemoryLogAtItsLimit(b *testing.B) {
+	for _, rooms := range []int{10, 9_000} {
+		b.Run(fmt.Sprintf("%d rooms", rooms), func(b *testing.B) {
+			l := chat.NewMemoryLog(chat.MemoryLogConfig{MaxBytes: 4 << 20})
+			heads := make([]uint64, rooms)
+			appendOne := func(i int) {
+				room := i % rooms
+				entry := chat.Entry{From: "m", ID: fmt.Sprint(i), Body: make([]byte, 200)}
+				if _, err := l.Append(b.Context(), fmt.Sprint(room), heads[room], []chat.Entry{entry}); err != nil {
+					b.Fatal(err)
+				}
+				heads[room]++
+			}
+			i := 0
+			for ; i < 20_000; i++ {
+				appendOne(i)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				appendOne(i)
+				i++
+			}
+		})
+	}
+}

@@ -52,7 +52,8 @@ type Client struct {
 
 	// Next's own.
 	rooms   map[string]*clientRoom // joined
-	waiting context.Context        // whose end is being watched for
+	waiting <-chan struct{}        // of the context whose end is being watched for
+	unsure  map[string]string      // ids of messages that were rejected and may be in the log, and their rooms
 	unwatch func()
 	err     error // what Next goes on returning
 
@@ -308,11 +309,11 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 
 // watch has the end of ctx end reads. It is set up once for each new ctx, not for each event.
 func (c *Client) watch(ctx context.Context) {
-	if c.waiting == ctx {
+	if c.waiting == ctx.Done() {
 		return
 	}
 	c.stopWatching()
-	c.waiting = ctx
+	c.waiting = ctx.Done()
 	if ctx.Done() == nil {
 		return
 	}
@@ -360,32 +361,46 @@ func (c *Client) end(err error) error {
 	return err
 }
 
-// consume counts an event, and says RECEIVED when it is time to.
+// consume counts an event, and has RECEIVED said when it is time to: not by itself, for a write
+// may block, and Next must not.
 func (c *Client) consume(n int) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.consumed += uint64(n)
-	now := c.consumed-c.confirmed >= confirmEvery
-	if !now && !c.timerActive && !c.closed {
-		c.timerActive = true
-		if c.timer == nil {
-			c.timer = time.AfterFunc(confirmAfter, c.confirmLate)
-		} else {
-			c.timer.Reset(confirmAfter)
-		}
-		c.wg.Add(1)
+	switch {
+	case c.closed:
+	case !c.timerActive:
+		c.startTimerLocked()
+	case c.dueLocked() && c.timer.Stop():
+		c.timer.Reset(0)
 	}
-	c.mu.Unlock()
-	if now {
-		c.confirm()
+}
+
+func (c *Client) dueLocked() bool { return c.consumed-c.confirmed >= confirmEvery }
+
+func (c *Client) startTimerLocked() {
+	wait := confirmAfter
+	if c.dueLocked() {
+		wait = 0
+	}
+	c.timerActive = true
+	c.wg.Add(1)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(wait, c.confirmLate)
+	} else {
+		c.timer.Reset(wait)
 	}
 }
 
 func (c *Client) confirmLate() {
 	defer c.wg.Done()
-	c.mu.Lock()
-	c.timerActive = false
-	c.mu.Unlock()
 	c.confirm()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timerActive = false // only now: one at a time waits to write
+	if c.consumed > c.confirmed && !c.closed {
+		c.startTimerLocked()
+	}
 }
 
 func (c *Client) stopTimerLocked() {
@@ -396,7 +411,7 @@ func (c *Client) stopTimerLocked() {
 }
 
 // confirm says RECEIVED, if there is something to confirm. What it says is settled in its turn to
-// write: Next and the timer may both be at it, and the number must not fall.
+// write, so that the number never falls.
 func (c *Client) confirm() {
 	c.writing <- struct{}{} // writes end with the session at the latest
 	defer func() { <-c.writing }()
@@ -480,7 +495,11 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 
 // sent returns the event for an acknowledgement, unless it was there before: a nil Event.
 func (c *Client) sent(room, id string, pos Position, duplicate bool) Event {
-	if !c.answered(room, id) {
+	unsure := c.unsure[id] == room && room != ""
+	if unsure {
+		delete(c.unsure, id)
+	}
+	if !c.answered(room, id) && !unsure {
 		return nil
 	}
 	return &Sent{Room: room, Position: pos, ID: id, Duplicate: duplicate}
@@ -515,6 +534,13 @@ func (c *Client) rejected(body []byte) (Event, error) {
 	case request == RequestPublish:
 		if !c.answered(room, id) {
 			return nil, nil
+		}
+		if rpc.Code(m.GetCode()) == rpc.Unavailable && len(c.unsure) < cap(c.slots) {
+			// Should it be in the log, its stub tells: a position must not be passed over (C4).
+			if c.unsure == nil {
+				c.unsure = make(map[string]string)
+			}
+			c.unsure[id] = room
 		}
 	case request == RequestJoin:
 		_, in := c.rooms[room]

@@ -94,7 +94,9 @@ func (r *room) show(batch []*request, results []Result) {
 	events := make([]event, 0, len(batch))
 	for i, req := range batch {
 		if res := &results[i]; res.Err == nil && !res.Duplicate {
-			events = append(events, r.recordEvent(&Record{Position: res.Position, Entry: req.entry, Time: res.Time}))
+			e := r.recordEvent(&Record{Position: res.Position, Entry: req.entry, Time: res.Time})
+			e.session = req.session
+			events = append(events, e)
 		}
 	}
 	r.mu.Lock()

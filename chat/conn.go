@@ -209,9 +209,9 @@ func (c *conn) publish(ctx context.Context, m *chatpb.Publish) error {
 func (c *conn) waitForLog(ctx context.Context, n int) error {
 	for {
 		c.mu.Lock()
-		ok := c.unanswered == 0 || c.unanswered+n <= maxUnanswered
+		ok := c.unanswered == 0 || c.unanswered+n+messageCost <= maxUnanswered
 		if ok {
-			c.unanswered += n
+			c.unanswered += n + messageCost
 		}
 		c.mu.Unlock()
 		if ok {
@@ -229,9 +229,11 @@ func (c *conn) waitForLog(ctx context.Context, n int) error {
 
 // toRoom sends a request to a room that exists, or rejects it.
 func (c *conn) toRoom(name []byte, req *request) error {
-	r, _ := c.session.srv.room(string(name), false)
-	if r != nil {
-		return c.send(r, req)
+	// Who has not joined has no business with the actor; and at the end of the stream nobody waits for its answer.
+	if c.session.claims(string(name)) {
+		if r, _ := c.session.srv.room(string(name), false); r != nil {
+			return c.send(r, req)
+		}
 	}
 	err := checkRoom(string(name))
 	if err == nil {
@@ -273,7 +275,9 @@ func (c *conn) answer(r reply) { c.answerPublish(r, 0) }
 // answerPublish is answer for a message of n bytes that waited for the log.
 func (c *conn) answerPublish(r reply, n int) {
 	c.mu.Lock()
-	c.unanswered -= n
+	if n > 0 {
+		c.unanswered -= n + messageCost
+	}
 	refused := c.ended || c.overrun
 	if !refused {
 		c.replyBytes += r.cost()

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"container/heap"
 	"context"
 	"hash/maphash"
 	"sync"
@@ -44,6 +45,7 @@ type MemoryLog struct {
 	bytes int // of all records
 	marks map[markKey]mark
 	order fifo[markKey] // of marks
+	aged  roomHeap      // the rooms with records, the one with the oldest first
 	count uint64        // of records appended so far: tells which is oldest
 }
 
@@ -53,6 +55,7 @@ type memoryRoom struct {
 	head     uint64
 	bytes    int
 	watchers map[*watcher]struct{}
+	place    int // in aged, while it has records
 }
 
 type memoryRecord struct {
@@ -160,6 +163,9 @@ func (l *MemoryLog) appendLocked(r *memoryRoom, e *Entry, now time.Time) Result 
 	l.count++
 	pos := Position{Epoch: 1, Seq: r.head}
 	r.records.push(memoryRecord{Record: Record{Position: pos, Entry: *e, Time: now}, nth: l.count})
+	if r.records.len() == 1 {
+		heap.Push(&l.aged, r)
+	}
 	cost := recordCost + len(e.ID) + len(e.Body)
 	r.bytes += cost
 	l.bytes += cost
@@ -177,18 +183,10 @@ func (l *MemoryLog) trimLocked(r *memoryRoom) {
 		l.dropLocked(r)
 	}
 	for l.bytes > l.cfg.MaxBytes {
-		// One look at every room for each record: the rooms are few, and
-		// this only happens at the limit.
-		var oldest *memoryRoom
-		for _, other := range l.rooms {
-			if other.records.len() > 0 && (oldest == nil || other.records.at(0).nth < oldest.records.at(0).nth) {
-				oldest = other
-			}
-		}
-		if oldest == nil || oldest == r && r.records.len() == 1 {
+		if len(l.aged) == 0 || l.aged[0] == r && r.records.len() == 1 {
 			return
 		}
-		l.dropLocked(oldest)
+		l.dropLocked(l.aged[0])
 	}
 }
 
@@ -197,6 +195,41 @@ func (l *MemoryLog) dropLocked(r *memoryRoom) {
 	cost := recordCost + len(gone.ID) + len(gone.Body)
 	r.bytes -= cost
 	l.bytes -= cost
+	if r.records.len() == 0 {
+		heap.Remove(&l.aged, r.place)
+	} else {
+		heap.Fix(&l.aged, r.place)
+	}
+}
+
+// A roomHeap orders rooms by their oldest record.
+type roomHeap []*memoryRoom
+
+func (h *roomHeap) Len() int { return len(*h) }
+
+func (h *roomHeap) Less(i, j int) bool {
+	return (*h)[i].records.at(0).nth < (*h)[j].records.at(0).nth
+}
+
+func (h *roomHeap) Swap(i, j int) {
+	a := *h
+	a[i], a[j] = a[j], a[i]
+	a[i].place, a[j].place = i, j
+}
+
+func (h *roomHeap) Push(x any) {
+	if r, ok := x.(*memoryRoom); ok { // heap hands on what it was given
+		r.place = len(*h)
+		*h = append(*h, r)
+	}
+}
+
+func (h *roomHeap) Pop() any {
+	last := len(*h) - 1
+	r := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return r
 }
 
 // Read implements [Log].

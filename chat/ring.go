@@ -32,6 +32,7 @@ type event struct {
 	epoch    uint64
 	from, id string
 	producer Producer
+	session  *session // who published it, if that is known
 }
 
 // end returns the index that the next event will have.

@@ -150,7 +150,7 @@ func (r *room) work(req *request) (last bool) {
 		done++
 		if req.kind == requestPublish {
 			r.batch = append(r.batch, req)
-			r.batchBytes += len(req.entry.Body)
+			r.batchBytes += len(req.entry.Body) + messageCost
 			if r.batchBytes >= maxBatch {
 				r.commit()
 			}
@@ -374,8 +374,10 @@ func (r *room) showPresence(who string, state chatpb.Presence_State) {
 // presence events.
 func (r *room) presentNames() (names []string, seen uint64) {
 	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return slices.Sorted(maps.Keys(r.present)), r.ring.end()
+	names, seen = slices.AppendSeq(make([]string, 0, len(r.present)), maps.Keys(r.present)), r.ring.end()
+	r.mu.RUnlock()
+	slices.Sort(names) // not under the lock, for which the actor waits
+	return names, seen
 }
 
 // wakeAll tells all subscribers that the ring has something new.

@@ -44,7 +44,9 @@ const (
 	maxUnanswered = 256 << 10
 	// roomMailbox is how many requests may wait for one room. Whoever sends more waits.
 	roomMailbox = 128
-	// maxBatch bounds what is appended to the log in one call, in bytes of bodies.
+	// messageCost is what a message that waits counts beside its body, in bytes.
+	messageCost = 256
+	// maxBatch bounds what is appended to the log in one call, in bytes.
 	maxBatch = 1 << 20
 )
 

@@ -53,6 +53,13 @@ func (s *session) claim(room string) *Error {
 	return nil
 }
 
+// claims says whether the session is a member of room, or has a JOIN under way.
+func (s *session) claims(room string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rooms[room] > 0
+}
+
 // disclaim takes back one claim.
 func (s *session) disclaim(room string) {
 	s.mu.Lock()

@@ -27,6 +27,7 @@ type subscription struct {
 	seen    uint64 // presence events before this index are accounted for
 	lagging bool
 	lost    bool // the log no longer has next; the actor knows
+	need    int  // of credit, for the record next, if that was refused; else 0
 
 	// Set when the room has stopped serving it; guarded by room.mu. What came before is owed.
 	over      bool
@@ -85,7 +86,7 @@ func (s *subscription) fromRing(dst []byte) ([]byte, progress) {
 		if e.record && e.seq > s.next {
 			return dst, behind
 		}
-		if len(dst) > 0 && len(dst)+len(e.frame) > writeSize || !s.conn.mayAppend(e.length) {
+		if !s.conn.fits(dst, len(e.frame)) || !s.conn.mayAppend(e.length) {
 			return dst, full
 		}
 		if !e.record {
@@ -94,7 +95,7 @@ func (s *subscription) fromRing(dst []byte) ([]byte, progress) {
 			continue
 		}
 		s.next = e.seq + 1
-		if !s.ownLocked(e.from, e.producer, e.seq) {
+		if e.session != nil && e.session != s.conn.session || !s.ownLocked(e.from, e.producer, e.seq) {
 			dst = append(dst, e.frame...)
 			s.conn.charge(e.length)
 			continue
@@ -115,21 +116,22 @@ func (s *subscription) ownLocked(from string, producer Producer, seq uint64) boo
 // catchUp appends what the log has, or goes back to the ring once that has what comes next.
 func (s *subscription) catchUp(dst []byte) ([]byte, progress) {
 	for {
-		if len(dst) >= writeSize || !s.conn.mayAppend(1) {
+		if !s.conn.fits(dst, 1) || !s.conn.mayAppend(max(1, s.need)) {
 			return dst, full
 		}
 		back, p := s.rejoin(&dst)
 		if back {
 			return dst, p
 		}
-		size := min(writeSize-len(dst), max(1, s.conn.credit()))
+		size := max(1, min(writeSize-len(dst), s.conn.credit()))
 		records, err := s.room.srv.cfg.Log.Read(s.room.srv.ctx, s.room.name, s.next, size)
 		if err != nil {
 			s.failed(err)
 			return dst, full
 		}
 		if len(records) == 0 {
-			return dst, full // its head is known, so this is only a log that is late
+			s.conn.wakeAfter(retryAfter) // its head is known, so this is only a log that is late
+			return dst, full
 		}
 		for i := range records {
 			var more bool
@@ -154,6 +156,7 @@ func (s *subscription) rejoin(dst *[]byte) (back bool, p progress) {
 	}
 	index, ok := r.ring.find(s.next, r.head)
 	skipped := r.ring.skipped > s.seen
+	start := r.ring.start // now: gather takes what is before the cursor for delivered
 	r.mu.RUnlock()
 	if !ok {
 		return false, 0
@@ -171,15 +174,9 @@ func (s *subscription) rejoin(dst *[]byte) (back bool, p progress) {
 	}
 	// Presence that came before the record, but after what is accounted for, is still
 	// to be delivered.
-	s.cursor = min(index, max(s.seen, s.start()))
+	s.cursor = min(index, max(s.seen, start))
 	s.lagging = false
 	return true, caughtUp
-}
-
-func (s *subscription) start() uint64 {
-	s.room.mu.RLock()
-	defer s.room.mu.RUnlock()
-	return s.room.ring.start
 }
 
 // appendRecord appends a record that was read from the log, if the credit allows it.
@@ -198,9 +195,11 @@ func (s *subscription) appendRecord(dst []byte, rec *Record) ([]byte, bool) {
 		m, t = ownMessage(r.wire, rec.Position, rec.ID), frameOwn
 	}
 	n := bodyLen(m)
-	if len(dst) > 0 && len(dst)+n+maxHeader > writeSize || !s.conn.mayAppend(n) {
+	if !s.conn.fits(dst, n+maxHeader) || !s.conn.mayAppend(n) {
+		s.need = n
 		return dst, false
 	}
+	s.need = 0
 	s.conn.charge(n)
 	s.next = rec.Seq + 1
 	return appendMessage(dst, t, m), true

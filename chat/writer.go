@@ -28,6 +28,8 @@ type writer struct {
 	ackID   []byte
 	queue   []reply // taken from replies
 	encoded int     // of queue
+	base    int     // length of the write under way behind its replies
+	held    bool    // an event was held back: the write is full, or the credit used up
 	retry   *time.Timer
 }
 
@@ -63,6 +65,7 @@ func (c *conn) write() {
 // after the other. Nothing means that nothing is owed, or the credit is used up.
 func (c *conn) gather(dst []byte) []byte {
 	dst = c.gatherReplies(dst)
+	c.base, c.held = len(dst), false
 	for range len(c.subs) {
 		if len(dst) >= writeSize {
 			break
@@ -70,11 +73,26 @@ func (c *conn) gather(dst []byte) []byte {
 		if c.turn >= len(c.subs) {
 			c.turn = 0
 		}
-		sub := c.subs[c.turn]
+		before := len(dst)
+		dst = c.subs[c.turn].gather(dst)
+		if c.held && len(dst) == before {
+			break // it goes first next time, or rooms with small events would for ever take what it needs
+		}
 		c.turn++
-		dst = sub.gather(dst)
+		if c.held {
+			break
+		}
 	}
 	return dst
+}
+
+// fits says whether n bytes of an event may go into the write under way. The first always may.
+func (c *conn) fits(dst []byte, n int) bool {
+	if len(dst) > c.base && len(dst)+n > writeSize {
+		c.held = true
+		return false
+	}
+	return true
 }
 
 func (c *conn) gatherReplies(dst []byte) []byte {
@@ -140,6 +158,7 @@ func (c *conn) mayAppend(n int) bool {
 		}
 		c.stalled.Store(true)
 		if c.received.Load() == received {
+			c.held = true
 			return false
 		}
 		// A RECEIVED came in between, and may have cleared the flag too early.

@@ -253,6 +253,7 @@ func (c *clientCall) advance() error {
 		return c.err
 	}
 	if c.closed.Load() { // what is buffered is not wanted any more
+		c.release(transport.StreamCanceled) // first: whoever sends at the same time must not after it was NotStarted
 		return c.finish(c.fail(errClosed), transport.StreamCanceled)
 	}
 	if c.held {

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-go/trunkline/transport"
@@ -38,7 +39,8 @@ type serverCall struct {
 	timeout    time.Duration // 0: none
 	deadline   time.Time     // the zero time: none
 	metadata   Metadata
-	dispatched bool // the handler has been called, or is about to be
+	dispatched bool        // the handler has been called, or is about to be
+	cut        atomic.Bool // the deadline has cut a message in its midst: nothing may follow it
 
 	mu         sync.Mutex // guards what follows
 	header     Metadata
@@ -243,9 +245,12 @@ func (c *serverCall) send(m any) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.str.Write(buf.bytes())
+	n, err := c.str.Write(buf.bytes())
 	buf.free()
 	if err != nil {
+		if n > 0 {
+			c.cut.Store(true)
+		}
 		return c.gone(err)
 	}
 	return nil
@@ -253,6 +258,13 @@ func (c *serverCall) send(m any) error {
 
 // finish sends the status, in one write with the frames in buf if there are any.
 func (c *serverCall) finish(buf *buffer, err error) {
+	if c.cut.Load() { // the caller would take END for the rest of the message
+		if buf != nil {
+			buf.free()
+		}
+		c.str.Cancel(transport.StreamDeadline)
+		return
+	}
 	if buf == nil {
 		header := c.takeHeader()
 		buf = newBuffer(transport.MaxFrameHeader + maxHeadSize("", "", header))
