@@ -77,6 +77,9 @@ func (s *Session) connect(ctx context.Context, addr string) error {
 	conn, err := tr.Dial(ctx, udpAddr, clientTLS(s.cfg), s.cfg.quicConfig())
 	if err != nil {
 		closeTransport()
+		if _, silent := errors.AsType[*quic.IdleTimeoutError](err); silent {
+			return &Error{Code: Lost, Reason: "no answer", Err: err}
+		}
 		return fromQUIC(err)
 	}
 	l := newLink(s.cfg, conn, true)

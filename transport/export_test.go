@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/trunkline-go/trunkline/transport/internal/controlpb"
 )
 
 // What the tests reach for beyond the public API.
@@ -23,6 +25,39 @@ func CloseCodeRows() (codes []CloseCode, names []string, classes []Class, next [
 	}
 	return codes, names, classes, next
 }
+
+// AppendHello, and what follows it, append control frames as they go out.
+func AppendHello(client string, id, key [16]byte, attempt uint64) []byte {
+	return appendMessage(nil, frameHello, &controlpb.Hello{Client: client, SessionId: id[:], ResumeKey: key[:], Attempt: attempt})
+}
+
+func AppendWelcome(kept bool, why, identity, server string, holdMs uint64) []byte {
+	return appendMessage(nil, frameWelcome, &controlpb.Welcome{
+		Kept: kept, NotKeptReason: why, Identity: identity, Limits: &controlpb.Limits{HoldMs: holdMs}, Server: server,
+	})
+}
+
+func AppendGoAway(last, afterMs, leftMs uint64, reason string) []byte {
+	return appendMessage(nil, frameGoAway, &controlpb.GoAway{LastStream: last, ReconnectAfterMs: afterMs, TimeLeftMs: leftMs, Reason: reason})
+}
+
+func AppendFinish(mode int32, lastOpened uint64) []byte {
+	return appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_Mode(mode), LastOpened: lastOpened})
+}
+
+func AppendNotFinished(reason string) []byte {
+	return appendMessage(nil, frameNotFinished, &controlpb.NotFinished{Reason: reason})
+}
+
+func AppendDisconnect(lastOpened uint64) []byte {
+	return appendMessage(nil, frameDisconnect, &controlpb.Disconnect{LastOpened: lastOpened})
+}
+
+func AppendPing(padding int) []byte {
+	return appendMessage(nil, framePing, &controlpb.Ping{Padding: make([]byte, padding)})
+}
+
+func AppendPong() []byte { return appendMessage(nil, framePong, &controlpb.Pong{}) }
 
 // ClientTLS returns the TLS configuration of a client.
 func ClientTLS(cfg *Config) *tls.Config { return clientTLS(cfg) }

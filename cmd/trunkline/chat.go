@@ -48,6 +48,11 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	dialCtx, stop := a.interruptible(ctx)
 	session, err := a.dial(dialCtx, client)
 	stop()
+	if end, ok := errors.AsType[*transport.Error](err); ok { // an event like any other end
+		out := printer{asJSON: *asJSON, out: a.stdout}
+		out.print(ended(end))
+		return errors.Join(err, out.err())
+	}
 	if err != nil {
 		return err
 	}
