@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -39,9 +40,12 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	if len(rooms) == 0 {
 		return withHint(usagef("chat needs a room"), "trunkline chat lobby")
 	}
-	for _, room := range rooms {
+	for i, room := range rooms {
 		if err := chat.ValidRoom(room); err != nil {
 			return usagef("room %q: %s", room, err)
+		}
+		if slices.Contains(rooms[:i], room) {
+			return usagef("room %q is named twice", room)
 		}
 	}
 
@@ -108,7 +112,7 @@ func (c *conversation) talk(ctx context.Context, a *app) error {
 	if c.client, err = chat.NewClient(ctx, c.session, chat.ClientConfig{}); err != nil {
 		return c.unlessEnded(err)
 	}
-	for _, room := range c.rooms {
+	for _, room := range slices.Clone(c.rooms) { // which changes with the answers
 		if err := c.client.Join(ctx, room, chat.Live()); err != nil {
 			return c.unlessEnded(err)
 		}
@@ -165,7 +169,7 @@ func (c *conversation) readEvents(ctx context.Context) error {
 		c.roster.note(e)
 		c.mu.Unlock()
 		c.out.print(eventOf(e))
-		if r, ok := e.(*chat.Rejected); ok && r.Request == chat.RequestJoin && c.drop(r.Room) == 0 {
+		if r, ok := e.(*chat.Rejected); ok && notIn(r) && c.drop(r.Room) == 0 {
 			return fmt.Errorf("can't join %s: %s", r.Room, r.Reason)
 		}
 	}
@@ -175,14 +179,8 @@ func (c *conversation) readEvents(ctx context.Context) error {
 func (c *conversation) drop(room string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	left := c.rooms[:0:0]
-	for _, r := range c.rooms {
-		if r != room {
-			left = append(left, r)
-		}
-	}
-	c.rooms = left
-	return len(left)
+	c.rooms = slices.DeleteFunc(c.rooms, func(r string) bool { return r == room })
+	return len(c.rooms)
 }
 
 // first returns the room that lines go to, or "".
@@ -262,7 +260,9 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 			return false
 		}
 		c.mu.Lock()
-		c.rooms = append(c.rooms, room)
+		if !slices.Contains(c.rooms, room) {
+			c.rooms = append(c.rooms, room)
+		}
 		c.mu.Unlock()
 	case "part":
 		if err := c.client.Leave(ctx, room); err != nil {

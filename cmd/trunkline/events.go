@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -195,7 +196,7 @@ func (r roster) note(e chat.Event) {
 	case *chat.Left:
 		delete(r, e.Room)
 	case *chat.Rejected:
-		if e.Request == chat.RequestJoin {
+		if notIn(e) {
 			delete(r, e.Room)
 		}
 	case *chat.Presence:
@@ -206,6 +207,11 @@ func (r roster) note(e chat.Event) {
 		}
 		r[e.Room] = members
 	}
+}
+
+// notIn says whether e means that one is not, or no longer, in its room.
+func notIn(e *chat.Rejected) bool {
+	return e.Request == chat.RequestJoin && e.Code != rpc.FailedPrecondition // who is in it can't join it again
 }
 
 // format returns the line that is printed for e, without its end.
