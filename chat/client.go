@@ -39,7 +39,8 @@ type ClientConfig struct {
 
 // A Client is the client's end of a session's chat stream, for all rooms. One goroutine
 // at a time may call Next; all else may be called from any goroutine. Replies come as events, so
-// somebody must call Next.
+// somebody must call Next. A context that ends while a request is being written ends the stream, and
+// with it all rooms, because half a frame is none.
 type Client struct {
 	cfg     ClientConfig
 	session *transport.Session

@@ -109,7 +109,7 @@ const (
 // live session in it.
 //
 //	state   meaning                                        before
-//	joined  its first session is there                     not there, or left
+//	joined  its first session is there                     not there, left, or lost and given up
 //	left    its last session left or was released          joined or back
 //	lost    its last session was aborted, or fell silent   joined or back
 //	back    a session is there again                       lost

@@ -211,10 +211,9 @@ func (c *clientCall) invoke(conn Conn, req, res any) error {
 // receiveOnly receives a response of one message.
 func (c *clientCall) receiveOnly(res any) error {
 	err := c.recv(res)
-	if err == nil {
+	answered := err == nil
+	if answered {
 		err = c.recv(nil)
-	} else if errors.Is(err, io.EOF) {
-		return &Error{code: Internal, Message: "peer answered without a message", Execution: Ran, Remote: true}
 	}
 	if c.opts.header != nil {
 		*c.opts.header = c.header
@@ -223,6 +222,8 @@ func (c *clientCall) receiveOnly(res any) error {
 		*c.opts.trailer = c.trailer
 	}
 	switch {
+	case !answered && errors.Is(err, io.EOF):
+		return &Error{code: Internal, Message: "peer answered without a message", Execution: Ran, Remote: true}
 	case err == nil:
 		return c.finish(Errorf(Internal, "peer answered with more than one message"), transport.StreamCanceled)
 	case errors.Is(err, io.EOF):
