@@ -36,7 +36,7 @@ func TestDialCanceledBeforeHello(t *testing.T) {
 
 // Canceled at the very moment WELCOME arrives: a session that Dial has returned lives.
 func TestS1DialCanceledAtWelcome(t *testing.T) {
-	for i := range 400 {
+	for i := range 100 {
 		bubble(t, func(t *testing.T, n *transporttest.Network) {
 			srv := n.Listen(transport.Config{})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(20+20*(i%2))*time.Millisecond)
@@ -195,7 +195,7 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 // A session that is banned while its client comes back does not live on.
 func TestS4AbortBeatsAResume(t *testing.T) {
 	survived := 0
-	for range 300 {
+	for range 100 {
 		bubble(t, func(t *testing.T, n *transporttest.Network) {
 			srv := n.Listen(transport.Config{})
 			p := dialRaw(t, n, srv, "alice")
@@ -219,7 +219,7 @@ func TestS4AbortBeatsAResume(t *testing.T) {
 
 // A resume at the very moment the hold ends is either kept or new, and never a crash.
 func TestResumeAtTheEndOfTheHold(t *testing.T) {
-	for range 200 {
+	for range 60 {
 		bubble(t, func(t *testing.T, n *transporttest.Network) {
 			srv := n.Listen(transport.Config{Hold: 5 * time.Second, IdleTimeout: 3 * time.Second})
 			p := dialRawConfig(t, n, srv, &transport.Config{Credentials: n.User("alice"), IdleTimeout: 3 * time.Second})
