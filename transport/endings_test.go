@@ -390,7 +390,10 @@ func TestGreetingDuringShutdownIsRefusedOrDrained(t *testing.T) {
 		}()
 		bob := make(chan *transport.Session, 1)
 		go func() {
-			s, _ := n.TryDial(t.Context(), srv, "bob", transport.Config{}) // may be refused
+			s, err := n.TryDial(t.Context(), srv, "bob", transport.Config{})
+			if err != nil {
+				assert.ErrorIs(t, err, &transport.Error{Code: transport.DrainTimeout})
+			}
 			bob <- s
 		}()
 		time.Sleep(time.Second)

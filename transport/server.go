@@ -270,13 +270,24 @@ func (srv *Server) greet(l *link) error {
 		Limits:        &controlpb.Limits{HoldMs: uint64(max(0, srv.cfg.Hold).Milliseconds())},
 		Server:        srv.cfg.Name,
 	}
-	if err := l.send(appendMessage(nil, frameWelcome, welcome)); err != nil {
-		return fromQUIC(err)
-	}
-	if err := s.goLive(l); err != nil {
+	if err := l.welcome(welcome); err != nil {
 		return err
 	}
 	srv.cfg.Logger.Info("session live", "session", s.id, "identity", peer.ID, "addr", peer.Addr, "attempt", l.attempt, "kept", kept)
+	return nil
+}
+
+// welcome makes the session live and tells the client, who believes it (S1): so it is decided before it
+// is said, and nothing else is said in between.
+func (l *link) welcome(m *controlpb.Welcome) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if err := l.sess.goLive(l); err != nil {
+		return err
+	}
+	if err := l.sendLocked(appendMessage(nil, frameWelcome, m)); err != nil {
+		return fromQUIC(err)
+	}
 	return nil
 }
 
