@@ -184,7 +184,7 @@ func (r *room) handle(req *request) (freed int) {
 		if m == nil || m.sub != req.sub {
 			return 0
 		}
-		reply := rejected(chatpb.Rejected_REQUEST_JOIN, r.wire, errorf(rpc.OutOfRange, "the log no longer has what follows %d", req.sub.wants()-1))
+		reply := rejected(chatpb.Rejected_REQUEST_JOIN, r.wire, errorf(rpc.OutOfRange, "the log no longer has what follows %d", req.sub.next-1))
 		r.describe(&reply)
 		reply.sub, reply.unsubscribe = m.sub, true
 		freed = r.remove(req.session, m, chatpb.Presence_STATE_LEFT)

@@ -35,9 +35,6 @@ type subscription struct {
 	lastIndex uint64
 }
 
-// wants returns the seq of the record that is delivered next.
-func (s *subscription) wants() uint64 { return s.next }
-
 // A progress says how a look for events ended.
 type progress uint8
 

@@ -128,7 +128,7 @@ func (c *conn) appendReply(dst []byte, r *reply) []byte {
 		// The members are those of now, which keeps what waits here small; presence
 		// events that happened meanwhile are accounted for.
 		members, seen := r.sub.room.presentNames()
-		next := r.sub.wants()
+		next := r.sub.next
 		r.sub.seen = seen
 		c.subs = append(c.subs, r.sub)
 		return appendMessage(dst, frameJoined, &chatpb.Joined{Room: r.room, Epoch: r.pos.Epoch, Head: r.head, First: r.first, Next: next, Members: members})

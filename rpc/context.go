@@ -10,7 +10,7 @@ import (
 
 // A callContext is the context of a handler. Like the transport's below it, it is made in
 // earnest only when somebody waits for its end: without that a unary call of 64 bytes took 84
-// allocations on both sides together instead of 74.
+// allocations on both sides together instead of 68.
 type callContext struct {
 	call   *serverCall
 	parent context.Context // the transport's

@@ -10,8 +10,8 @@ import (
 )
 
 // A handlerContext is the context of a stream's handler. It is made in earnest only when
-// somebody waits for its end, which few handlers of small calls do: that takes some ten allocations,
-// a seventh of what a whole call takes on both sides.
+// somebody waits for its end, which few handlers of small calls do: a stream of 64 bytes each way took
+// 70 allocations on both sides together instead of 65 (BenchmarkStream).
 type handlerContext struct {
 	link *link
 	str  *quic.Stream

@@ -208,9 +208,11 @@ func (l *link) openStream(ctx context.Context) (*quic.Stream, error) {
 	if _, wait := errors.AsType[*quic.StreamLimitReachedError](err); !wait {
 		return str, err
 	}
+	var watch sync.WaitGroup
+	defer watch.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l.wg.Go(func() {
+	watch.Go(func() {
 		select {
 		case <-l.draining:
 			cancel()
@@ -371,6 +373,10 @@ func (l *link) closingLocked() bool { return l.finishing != 0 || l.goneAway || l
 func (l *link) quietChan() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.quietLocked()
+}
+
+func (l *link) quietLocked() <-chan struct{} {
 	if l.quiet == nil {
 		l.quiet = make(chan struct{})
 		l.checkQuietLocked()

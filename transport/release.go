@@ -268,10 +268,7 @@ func (l *link) handleDisconnect(m *controlpb.Disconnect) error {
 	}
 	l.disconnected = true
 	l.peerOpened = streamID(m.GetLastOpened())
-	if l.quiet == nil {
-		l.quiet = make(chan struct{})
-		l.checkQuietLocked()
-	}
+	l.quietLocked()
 	close(l.left)
 	return nil
 }
