@@ -42,6 +42,7 @@ type clientCall struct {
 	// write: whoever receives just tries it, to send the HEAD.
 	writing    sync.Mutex
 	sendClosed bool
+	out        outbox
 	headSent   atomic.Bool // HEAD, or some of it, has been written; set by writers
 }
 
@@ -124,13 +125,18 @@ func (c *clientCall) write(buf *buffer) error {
 		buf.prependHead(c.method, timeout, c.opts.codec, c.opts.metadata)
 		c.headSent.Store(true)
 	}
-	n, err := c.str.Write(buf.bytes())
+	n, err := c.out.write(c.str, buf.bytes())
 	buf.free()
+	if first && n == 0 && err != nil {
+		c.headSent.Store(false) // nothing of the call has left
+	}
+	return c.written(err)
+}
+
+// written turns an error of the stream into that of the call.
+func (c *clientCall) written(err error) error {
 	if err == nil {
 		return nil
-	}
-	if first && n == 0 {
-		c.headSent.Store(false) // nothing of the call has left
 	}
 	if e, ok := errors.AsType[*transport.StreamError](err); ok {
 		if e.Remote || e.Code == transport.StreamNoError {
@@ -173,6 +179,9 @@ func (c *clientCall) closeSend() error {
 		return err
 	}
 	c.sendClosed = true
+	if _, err := c.out.wait(); err != nil {
+		return c.written(err)
+	}
 	_ = c.str.Close() // fails only on a half that has been reset, and then receiving tells why
 	return nil
 }
@@ -283,6 +292,7 @@ func (c *clientCall) advance() error {
 			c.header = h.metadata
 		case frameData:
 			c.held, c.body = true, body
+			c.out.received()
 			return nil
 		case frameEnd:
 			return c.end(body)

@@ -39,7 +39,8 @@ type serverCall struct {
 	timeout    time.Duration // 0: none
 	deadline   time.Time     // the zero time: none
 	metadata   Metadata
-	dispatched bool        // the handler has been called, or is about to be
+	dispatched bool // the handler has been called, or is about to be
+	out        outbox
 	cut        atomic.Bool // the deadline has cut a message in its midst: nothing may follow it
 
 	mu         sync.Mutex // guards what follows
@@ -172,6 +173,7 @@ func (c *serverCall) recv(m any) error {
 	if t != frameData {
 		return Errorf(InvalidArgument, "misplaced HEAD")
 	}
+	c.out.received()
 	if err := decode(body, c.codec, m, true); err != nil {
 		return Errorf(InvalidArgument, "malformed request: %w", err)
 	}
@@ -245,19 +247,28 @@ func (c *serverCall) send(m any) error {
 	if err != nil {
 		return err
 	}
-	n, err := c.str.Write(buf.bytes())
+	n, err := c.out.write(c.str, buf.bytes())
 	buf.free()
-	if err != nil {
-		if n > 0 {
-			c.cut.Store(true)
-		}
-		return c.gone(err)
+	return c.written(n, err)
+}
+
+// written turns an error of the stream, which had taken n bytes, into that of the call.
+func (c *serverCall) written(n int, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	if n > 0 {
+		c.cut.Store(true)
+	}
+	return c.gone(err)
 }
 
 // finish sends the status, in one write with the frames in buf if there are any.
 func (c *serverCall) finish(buf *buffer, err error) {
+	// What is still being written must not be missing under a status that says OK.
+	if unsent := c.written(c.out.wait()); err == nil {
+		err = unsent
+	}
 	if c.cut.Load() { // the caller would take END for the rest of the message
 		if buf != nil {
 			buf.free()

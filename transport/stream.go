@@ -133,6 +133,13 @@ func (s *Stream) write(p []byte) (int, error) {
 
 func unlimited(n int) int { return n }
 
+// WriteThrough is Write that returns only when all of p has been put into packets. Whoever has more
+// to say meanwhile can gather it, and so fill packets with it.
+func (s *Stream) WriteThrough(p []byte) (int, error) {
+	s.queued = maxQueued
+	return s.Write(p)
+}
+
 // writeFirst sends the stream's type in one write with the beginning of p, because
 // each write may become a packet.
 func (s *Stream) writeFirst(p []byte) (int, error) {
