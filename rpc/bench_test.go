@@ -92,6 +92,47 @@ func BenchmarkUnary(b *testing.B) {
 	})
 }
 
+// flood answers with as many messages as it is asked for.
+var flood = rpc.ServerStream[Text, rpc.Raw]("test.Bench/Flood")
+
+// BenchmarkStream is messages of 1 KiB, as fast as one direction goes, and in turns.
+func BenchmarkStream(b *testing.B) {
+	mux := newPipe()
+	message := make(rpc.Raw, 1<<10)
+	rpc.Handle(mux, flood, func(_ context.Context, req *Text, out *rpc.Sender[rpc.Raw]) error {
+		for range req.N {
+			if err := out.Send(&message); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	client, _ := startUDP(b, handlers(mux))
+	ctx := context.Background()
+	b.Run("oneway", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(message)))
+		in, err := flood.Call(ctx, client, &Text{N: b.N})
+		require.NoError(b, err)
+		for _, err := range in.All() {
+			require.NoError(b, err)
+		}
+	})
+	b.Run("turns", func(b *testing.B) {
+		s, err := pipe.Call(ctx, client)
+		require.NoError(b, err)
+		defer s.Close()
+		b.SetBytes(int64(len(message)))
+		benchmark(b, 1, func() error {
+			if err := s.Send(&message); err != nil {
+				return err
+			}
+			_, err := s.Recv()
+			return err
+		})
+	})
+}
+
 // BenchmarkFloor is the same traffic on bare streams: what rpc adds is the difference.
 func BenchmarkFloor(b *testing.B) {
 	const frame = transport.FrameType(0x03)
