@@ -53,7 +53,7 @@ func (c *clientCall) init(ctx context.Context, m *method, opts []CallOption) *Er
 	}
 	c.opts.codec = cmp.Or(c.opts.codec, m.codec)
 	c.opts.maxMessage = cmp.Or(c.opts.maxMessage, defaultMaxMessage)
-	if !validMethod(m.name) {
+	if !m.valid {
 		return Errorf(InvalidArgument, "invalid method name %q", clip(m.name)).notStarted()
 	}
 	if _, ok := codecNamed([]byte(c.opts.codec)); !ok {

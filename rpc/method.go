@@ -28,10 +28,11 @@ type serveFunc func(c *serverCall) (any, error)
 type method struct {
 	name  string
 	codec string
+	valid bool // the name is
 }
 
 func newMethod[Req, Res any](name string) method {
-	return method{name: name, codec: codecFor(any(new(Req)), any(new(Res)))}
+	return method{name: name, codec: codecFor(any(new(Req)), any(new(Res))), valid: validMethod(name)}
 }
 
 // Name returns the name on the wire: "package.Service/Method".

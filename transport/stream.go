@@ -198,7 +198,9 @@ func (s *Stream) CancelWrite(code StreamCode) {
 // CancelRead asks the peer to stop sending, and throws away what it sent. After the
 // receiving half's end it does nothing.
 func (s *Stream) CancelRead(code StreamCode) {
-	s.str.CancelRead(quic.StreamErrorCode(code))
+	if s.ended.Load()&recvEnded == 0 {
+		s.str.CancelRead(quic.StreamErrorCode(code))
+	}
 	s.end(recvEnded)
 }
 
@@ -210,7 +212,11 @@ func (s *Stream) Cancel(code StreamCode) {
 }
 
 // SetReadDeadline bounds reads, also one that is under way. The zero time means no bound.
-func (s *Stream) SetReadDeadline(t time.Time) { _ = s.str.SetReadDeadline(t) } // never fails
+func (s *Stream) SetReadDeadline(t time.Time) {
+	if s.ended.Load()&recvEnded == 0 { // else all is here, as with most small calls from the first read on
+		_ = s.str.SetReadDeadline(t) // never fails
+	}
+}
 
 // SetWriteDeadline bounds writes, also one that is under way. The zero time means no bound.
 func (s *Stream) SetWriteDeadline(t time.Time) { _ = s.str.SetWriteDeadline(t) } // never fails
