@@ -31,7 +31,7 @@ type Server struct {
 	tr       *quic.Transport
 	listener *quic.Listener
 
-	wg sync.WaitGroup // connections
+	wg sync.WaitGroup // greetings, and what follows the end of each connection
 
 	closed atomic.Bool // Shutdown or Close was called; set with mu held
 
@@ -210,7 +210,8 @@ func (srv *Server) finish(ctx context.Context, reason string, linger bool) {
 	_ = srv.pc.Close()
 }
 
-// serveConn serves one connection to its end.
+// serveConn brings one connection to WELCOME, or to its end. What serves it from then on are
+// goroutines that begin with small stacks: this one's has grown, and would be held as long as the session.
 func (srv *Server) serveConn(conn *quic.Conn) {
 	defer srv.wg.Done()
 	l := newLink(srv.cfg, conn, false)
@@ -218,7 +219,8 @@ func (srv *Server) serveConn(conn *quic.Conn) {
 	if err == nil {
 		l.run()
 	}
-	l.watch(func() {})
+	srv.wg.Add(1)
+	l.watch(srv.wg.Done)
 	if err != nil {
 		if l.sess != nil {
 			l.sess.greetingFailed(l, fromQUIC(err))
@@ -231,7 +233,6 @@ func (srv *Server) serveConn(conn *quic.Conn) {
 		srv.cfg.Logger.Warn("session refused", "addr", conn.RemoteAddr(), "code", code, "reason", err)
 		l.close(code, reason)
 	}
-	<-l.done
 }
 
 // greet takes a connection from the end of its handshake to WELCOME.
