@@ -26,7 +26,6 @@ type conn struct {
 
 	session *session
 	str     byteStream
-	limit   transport.FrameLimit
 	done    chan struct{} // closed when the handler has ended
 
 	pending  atomic.Int64  // wake-ups that the writer has not looked after; above 0 it runs
@@ -34,15 +33,14 @@ type conn struct {
 	received atomic.Uint64 // what the client has confirmed, in bytes
 	announce atomic.Uint64 // what has been written and counts
 
-	room chan struct{} // has a token when unanswered has fallen
-
 	mu         sync.Mutex     // guards what follows
 	writers    sync.WaitGroup // the writer; only started with mu held and ended false
 	ended      bool           // no writer is started any more
 	replies    []reply        // that wait to be written
 	replyBytes int
-	overrun    bool // too many replies; the session is being aborted
-	unanswered int  // bytes of messages that wait for the log
+	overrun    bool          // too many replies; the session is being aborted
+	unanswered int           // bytes of messages that wait for the log
+	room       chan struct{} // has a token when unanswered has fallen; nil unless that was waited for
 }
 
 // A reply is a frame that is not an event. It is encoded by the writer.
@@ -77,9 +75,7 @@ func newConn(s *session, str byteStream) *conn {
 	return &conn{
 		session: s,
 		str:     str,
-		limit:   serverLimit(s.srv.cfg.MaxBody),
 		done:    make(chan struct{}),
-		room:    make(chan struct{}, 1),
 	}
 }
 
@@ -91,7 +87,7 @@ func (c *conn) serve(ctx context.Context) {
 	case errors.Is(err, io.EOF):
 		how = endLeft
 	case isProtocolError(err):
-		c.session.log.Warn("chat stream broke the protocol", "who", c.session.who, "reason", err)
+		c.session.log().Warn("chat stream broke the protocol", "who", c.session.who, "reason", err)
 		c.session.abort(transport.Protocol, err.Error())
 	case c.session.newest() != c:
 		how = endReplaced
@@ -119,7 +115,7 @@ func (c *conn) serve(ctx context.Context) {
 // read handles frames until the stream ends.
 func (c *conn) read(ctx context.Context) error {
 	for {
-		t, body, err := c.str.ReadFrame(c.limit)
+		t, body, err := c.str.ReadFrame(c.session.srv.limit)
 		if err != nil {
 			return err
 		}
@@ -212,13 +208,16 @@ func (c *conn) waitForLog(ctx context.Context, n int) error {
 		ok := c.unanswered == 0 || c.unanswered+n+messageCost <= maxUnanswered
 		if ok {
 			c.unanswered += n + messageCost
+		} else if c.room == nil {
+			c.room = make(chan struct{}, 1)
 		}
+		room := c.room
 		c.mu.Unlock()
 		if ok {
 			return nil
 		}
 		select {
-		case <-c.room:
+		case <-room:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-c.session.srv.ctx.Done():
@@ -285,15 +284,16 @@ func (c *conn) answerPublish(r reply, n int) {
 		c.overrun = len(c.replies) > maxReplies || c.replyBytes > maxReplyBytes
 	}
 	overrun := c.overrun && !refused
+	room := c.room
 	c.mu.Unlock()
 	if n > 0 {
 		select {
-		case c.room <- struct{}{}:
+		case room <- struct{}{}:
 		default:
 		}
 	}
 	if overrun {
-		c.session.log.Warn("chat replies are not read", "who", c.session.who)
+		c.session.log().Warn("chat replies are not read", "who", c.session.who)
 		c.str.Cancel(transport.StreamExcessiveLoad) // the reader finds out, and aborts the session
 	}
 }

@@ -42,7 +42,7 @@ func BenchmarkHotPath(b *testing.B) {
 			defer cancel()
 			var conns []*conn
 			for i := range n + 1 {
-				s := &session{srv: srv, ctx: ctx, log: srv.log, who: "u" + strconv.Itoa(i), rooms: make(map[string]int), abort: func(transport.CloseCode, string) {}}
+				s := &session{srv: srv, ctx: ctx, who: "u" + strconv.Itoa(i), rooms: make(map[string]int), abort: func(transport.CloseCode, string) {}}
 				str := &sink{}
 				c := newConn(s, str)
 				str.conn, s.conn = c, c

@@ -56,7 +56,8 @@ const (
 type Server struct {
 	cfg    Config
 	log    *slog.Logger
-	ctx    context.Context // ends with Close
+	limit  transport.FrameLimit // of what clients send
+	ctx    context.Context      // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // handlers, actors, and what follows the end of sessions
 
@@ -77,6 +78,7 @@ func NewServer(cfg Config) *Server {
 	srv := &Server{
 		cfg:      cfg,
 		log:      cfg.Logger,
+		limit:    serverLimit(cfg.MaxBody),
 		rooms:    make(map[string]*room),
 		sessions: make(map[*transport.Session]*session),
 	}
@@ -152,7 +154,7 @@ func (srv *Server) session(ts *transport.Session) *session {
 			srv:   srv,
 			ctx:   ts.Context(),
 			abort: ts.Abort,
-			log:   srv.log.With("session", ts.ID()),
+			id:    ts.ID(),
 			who:   srv.wireName(ts.Peer().ID),
 			rooms: make(map[string]int),
 		}

@@ -15,7 +15,7 @@ type session struct {
 	srv   *Server
 	ctx   context.Context // ends with the session
 	abort func(transport.CloseCode, string)
-	log   *slog.Logger
+	id    transport.SessionID
 	who   string // the identity, as others see it
 
 	mu    sync.Mutex // guards what follows
@@ -35,6 +35,9 @@ func (s *session) attach(c *conn, newer func(old *conn) bool) (older *conn, ok b
 	older, s.conn = s.conn, c
 	return older, true
 }
+
+// log returns a logger that names the session. It is made for each line, because there are few.
+func (s *session) log() *slog.Logger { return s.srv.log.With("session", s.id) }
 
 func (s *session) newest() *conn {
 	s.mu.Lock()

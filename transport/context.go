@@ -30,7 +30,7 @@ func (c *handlerContext) get() context.Context {
 	if c.real != nil {
 		return c.real
 	}
-	c.real, c.end = context.WithCancelCause(c.link.ctx)
+	c.real, c.end = context.WithCancelCause(c.link.handlersContext())
 	if c.over {
 		c.end(nil)
 		return c.real

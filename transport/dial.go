@@ -89,18 +89,16 @@ func (s *Session) connect(ctx context.Context, addr string) error {
 		if e.Code != Lost {
 			e = e.unsaid() // graceful needs the handshake
 		}
-		l.watch(closeTransport)
 		l.close(e.Code, e.Reason)
-		<-l.done
+		l.watch(closeTransport)
 		return e
 	}
 	if err := s.goLive(l); err != nil {
-		l.watch(closeTransport)
 		l.close(err.Code, err.Reason)
+		l.watch(closeTransport)
 		return err
 	}
-	l.run()
-	l.watch(closeTransport)
+	l.run(closeTransport)
 	return nil
 }
 

@@ -29,8 +29,6 @@ type link struct {
 	attempt uint64 // of the HELLO that it began with
 	log     *slog.Logger
 
-	ctx      context.Context // of the handlers: ends with the connection
-	cancel   context.CancelCauseFunc
 	control  *quic.Stream
 	messages *FrameReader // of the control stream
 	writing  sync.Mutex   // one write on the control stream at a time; guards finSent
@@ -38,7 +36,7 @@ type link struct {
 
 	wg       sync.WaitGroup // the accept loop, the control loop, every handler
 	draining chan struct{}  // closed when a release or drain is under way
-	left     chan struct{}  // closed with the peer's DISCONNECT
+	left     chan struct{}  // closed with the peer's DISCONNECT; made with our FINISH
 	closed   chan struct{}  // closed when outcome is set
 	done     chan struct{}  // closed when every goroutine has ended, too
 	outcome  *Error         // how the connection ended
@@ -47,24 +45,26 @@ type link struct {
 
 	mu             sync.Mutex // guards what follows
 	opened         map[quic.StreamID]*Stream
-	opening        int           // streams that wait for the peer's permission
-	serving        int           // accepted streams whose handler has not returned
-	unknown        int           // streams of unknown type so far
-	lastOpened     quic.StreamID // highest that this side has opened, the control stream apart
-	lastSeen       quic.StreamID // highest of the peer's streams that has arrived
-	peerOpened     quic.StreamID // highest that there will be, once the peer has said so
-	lastAccepted   quic.StreamID // highest of the peer's streams that has been accepted
-	limit          quic.StreamID // no higher one is: what the last GOAWAY said
-	finishing      mode          // the release under way, if any
-	initiator      bool          // of that release
-	asked          *question     // our FINISH that has no answer yet, if any
-	goingAway      bool          // we drain: our GOAWAY has been sent
-	disconnected   bool          // DISCONNECT has been sent or received: the outcome is fixed
-	goneAway       bool          // the peer drains: its GOAWAY has arrived
-	reconnectAfter time.Duration // from it
-	goAwayUntil    time.Time     // when the time left in it has passed
-	quiet          chan struct{} // closed when no stream is left; nil unless somebody waits
-	rest           chan struct{} // closed, and made anew, when workers may end
+	opening        int             // streams that wait for the peer's permission
+	serving        int             // accepted streams whose handler has not returned
+	unknown        int             // streams of unknown type so far
+	lastOpened     quic.StreamID   // highest that this side has opened, the control stream apart
+	lastSeen       quic.StreamID   // highest of the peer's streams that has arrived
+	peerOpened     quic.StreamID   // highest that there will be, once the peer has said so
+	lastAccepted   quic.StreamID   // highest of the peer's streams that has been accepted
+	limit          quic.StreamID   // no higher one is: what the last GOAWAY said
+	finishing      mode            // the release under way, if any
+	initiator      bool            // of that release
+	asked          *question       // our FINISH that has no answer yet, if any
+	goingAway      bool            // we drain: our GOAWAY has been sent
+	disconnected   bool            // DISCONNECT has been sent or received: the outcome is fixed
+	goneAway       bool            // the peer drains: its GOAWAY has arrived
+	reconnectAfter time.Duration   // from it
+	goAwayUntil    time.Time       // when the time left in it has passed
+	quiet          chan struct{}   // closed when no stream is left; nil unless somebody waits
+	rest           chan struct{}   // closed when workers may end; nil unless there are some
+	ctx            context.Context // of the handlers: ends with the connection; nil unless somebody waits
+	cancel         context.CancelCauseFunc
 	pinger         pinger
 }
 
@@ -75,12 +75,9 @@ func newLink(cfg *Config, conn *quic.Conn, client bool) *link {
 		client:       client,
 		log:          cfg.Logger,
 		draining:     make(chan struct{}),
-		left:         make(chan struct{}),
 		closed:       make(chan struct{}),
 		done:         make(chan struct{}),
 		accepted:     make(chan *quic.Stream),
-		rest:         make(chan struct{}),
-		opened:       make(map[quic.StreamID]*Stream),
 		lastAccepted: -1,
 		limit:        noLimit,
 	}
@@ -88,15 +85,14 @@ func newLink(cfg *Config, conn *quic.Conn, client bool) *link {
 	return l
 }
 
-// watch sees to the end of the connection: it fixes the outcome, tells the session, waits
-// for every goroutine, and then calls after.
+// watch waits for the end of the connection, and sees to it: it fixes the outcome, tells the session,
+// waits for every other goroutine, and then calls after.
 func (l *link) watch(after func()) {
-	context.AfterFunc(l.conn.Context(), func() {
-		l.end(context.Cause(l.conn.Context()))
-		l.wg.Wait()
-		after()
-		close(l.done)
-	})
+	<-l.conn.Context().Done()
+	l.end(context.Cause(l.conn.Context()))
+	l.wg.Wait()
+	after()
+	close(l.done)
 }
 
 // end fixes the outcome.
@@ -105,11 +101,12 @@ func (l *link) end(cause error) {
 	l.outcome = l.judge(fromQUIC(cause))
 	l.pinger.stop()
 	reconnectAfter, goneAway := l.reconnectAfter, l.goneAway
+	cancel := l.cancel
 	l.mu.Unlock()
 	l.credit.stop()
 	close(l.closed)
-	if l.cancel != nil {
-		l.cancel(l.outcome)
+	if cancel != nil {
+		cancel(l.outcome)
 	}
 	if l.sess != nil {
 		l.sess.linkClosed(l, reconnectAfter, goneAway)
@@ -154,11 +151,13 @@ func (l *link) close(code CloseCode, reason string) {
 	_ = l.conn.CloseWithError(quic.ApplicationErrorCode(code), cut(reason)) // never fails
 }
 
-// run starts the work on a connection whose session is live.
-func (l *link) run() {
-	l.ctx, l.cancel = context.WithCancelCause(l.sess.ctx)
+// run starts the work on a connection whose session is live. It calls after when all is done.
+func (l *link) run(after func()) {
 	l.wg.Go(l.readControl)
-	l.wg.Go(l.acceptStreams)
+	go func() {
+		l.acceptStreams()
+		l.watch(after)
+	}()
 	if l.client {
 		l.mu.Lock()
 		l.pinger.start(l)
@@ -197,6 +196,9 @@ func (l *link) open(ctx context.Context, t StreamType) (*Stream, error) {
 		str.CancelWrite(quic.StreamErrorCode(StreamGoingAway))
 		l.checkQuietLocked()
 		return nil, ErrGoingAway
+	}
+	if l.opened == nil { // a server opens none on most sessions
+		l.opened = make(map[quic.StreamID]*Stream)
 	}
 	l.opened[str.StreamID()] = s
 	return s, nil
@@ -292,6 +294,9 @@ func (l *link) work(str *quic.Stream) {
 func (l *link) resting() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.rest == nil {
+		l.rest = make(chan struct{})
+	}
 	return l.rest
 }
 
@@ -299,8 +304,24 @@ func (l *link) resting() <-chan struct{} {
 func (l *link) letRest() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	close(l.rest)
-	l.rest = make(chan struct{})
+	if l.rest != nil {
+		close(l.rest)
+		l.rest = nil
+	}
+}
+
+// handlersContext returns the context of which those of the handlers are made. It is made when the first
+// of them wants it, because on an idle session none does.
+func (l *link) handlersContext() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx == nil {
+		l.ctx, l.cancel = context.WithCancelCause(l.sess.ctx)
+		if l.outcome != nil {
+			l.cancel(l.outcome) // end has been here
+		}
+	}
+	return l.ctx
 }
 
 // serve runs the handler of one stream that the peer opened.

@@ -94,6 +94,9 @@ func (l *link) finish(ctx context.Context, m mode) error {
 func (l *link) askLocked(m mode) *question {
 	q := &question{answered: make(chan struct{}), lastOpened: uint64(l.lastOpened)}
 	l.finishing, l.initiator, l.asked = m, true, q
+	if l.left == nil {
+		l.left = make(chan struct{})
+	}
 	return q
 }
 

@@ -217,22 +217,21 @@ func (srv *Server) serveConn(conn *quic.Conn) {
 	l := newLink(srv.cfg, conn, false)
 	err := srv.greet(l)
 	if err == nil {
-		l.run()
+		srv.wg.Add(1)
+		l.run(srv.wg.Done)
+		return
 	}
-	srv.wg.Add(1)
-	l.watch(srv.wg.Done)
-	if err != nil {
-		if l.sess != nil {
-			l.sess.greetingFailed(l, fromQUIC(err))
-		}
-		code, reason := Internal, ""
-		if e, ok := errors.AsType[*Error](err); ok {
-			e = e.unsaid()
-			code, reason = e.Code, e.Reason
-		}
-		srv.cfg.Logger.Warn("session refused", "addr", conn.RemoteAddr(), "code", code, "reason", err)
-		l.close(code, reason)
+	if l.sess != nil {
+		l.sess.greetingFailed(l, fromQUIC(err))
 	}
+	code, reason := Internal, ""
+	if e, ok := errors.AsType[*Error](err); ok {
+		e = e.unsaid()
+		code, reason = e.Code, e.Reason
+	}
+	srv.cfg.Logger.Warn("session refused", "addr", conn.RemoteAddr(), "code", code, "reason", err)
+	l.close(code, reason)
+	l.watch(func() {})
 }
 
 // greet takes a connection from the end of its handshake to WELCOME.

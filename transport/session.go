@@ -55,17 +55,16 @@ type Session struct {
 	client bool
 	server *Server // nil on the client side
 	id     SessionID
-	key    [16]byte // the resume key; never logged
-	ctx    context.Context
+	key    [16]byte        // the resume key; never logged
+	ctx    context.Context // ends with the state ended
 	cancel context.CancelCauseFunc
-	ended  chan struct{} // closed with the state ended
 
 	mu       sync.Mutex // guards what follows
 	state    State
 	link     *link         // the connection that carries it; nil unless live
 	last     *carried      // of the newest that ever did; not the link itself, whose streams may hold megabytes
 	attempt  uint64        // of the newest connection that asked for it
-	changed  chan struct{} // closed, and made anew, at each change of state
+	changed  chan struct{} // closed at the next change of state; nil until somebody opens a stream
 	peer     Peer
 	identity certs.ID // the client's, as the server sees it
 	kept     bool     // the server still had the session when its connection was made
@@ -85,12 +84,10 @@ type carried struct {
 
 func newSession(cfg *Config, id SessionID, key [16]byte) *Session {
 	s := &Session{
-		cfg:     cfg,
-		id:      id,
-		key:     key,
-		state:   StateDetached,
-		changed: make(chan struct{}),
-		ended:   make(chan struct{}),
+		cfg:   cfg,
+		id:    id,
+		key:   key,
+		state: StateDetached,
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithValue(context.Background(), sessionKey{}, s))
 	return s
@@ -174,6 +171,9 @@ func (s *Session) GoAway() (reconnectAfter time.Duration, ok bool) {
 func (s *Session) OpenStream(ctx context.Context, t StreamType) (*Stream, error) {
 	for {
 		s.mu.Lock()
+		if s.changed == nil {
+			s.changed = make(chan struct{})
+		}
 		l, changed, outcome := s.link, s.changed, s.outcome
 		s.mu.Unlock()
 		if outcome != nil {
@@ -237,7 +237,7 @@ func (s *Session) Abort(code CloseCode, reason string) {
 // release, an [*Error] after any other end, and ctx's cause when that ends first.
 func (s *Session) Wait(ctx context.Context) error {
 	select {
-	case <-s.ended:
+	case <-s.ctx.Done():
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -374,7 +374,6 @@ func (s *Session) endLocked(outcome *Error) {
 	}
 	s.stateChangedLocked()
 	s.cancel(outcome)
-	close(s.ended)
 	if s.server != nil {
 		go s.server.forget(s, s.identity, outcome) // takes the server's lock, which comes before ours
 		return
@@ -388,6 +387,8 @@ func (s *Session) logEnd(identity certs.ID, outcome *Error) {
 }
 
 func (s *Session) stateChangedLocked() {
-	close(s.changed)
-	s.changed = make(chan struct{})
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
 }
