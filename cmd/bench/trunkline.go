@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
@@ -20,7 +21,11 @@ func trunklinePeer() *peer {
 		name:  "trunkline",
 		serve: serveTrunkline,
 		rpc: func(addr string, keys *keySet) (rpcConn, error) {
-			s, err := dialTrunkline(context.Background(), addr, keys, false)
+			cred, err := keys.credentials(keys.Client)
+			if err != nil {
+				return nil, err
+			}
+			s, err := dialTrunkline(context.Background(), addr, cred, false)
 			if err != nil {
 				return nil, err
 			}
@@ -29,9 +34,7 @@ func trunklinePeer() *peer {
 		chat: func(addr string, keys *keySet) (chatDialer, error) {
 			return &trunklineChat{addr, keys}, nil
 		},
-		session: func(addr string, keys *keySet) (sessionDialer, error) {
-			return &trunklineDialer{addr, keys}, nil
-		},
+		session: newTrunklineDialer,
 	}
 }
 
@@ -103,11 +106,7 @@ func idleTimeout(quiet bool) time.Duration {
 	return 15 * time.Second
 }
 
-func dialTrunkline(ctx context.Context, addr string, keys *keySet, quiet bool) (*transport.Session, error) {
-	cred, err := keys.credentials(keys.Client)
-	if err != nil {
-		return nil, err
-	}
+func dialTrunkline(ctx context.Context, addr string, cred *certs.Credentials, quiet bool) (*transport.Session, error) {
 	cfg := &transport.Config{Credentials: cred, IdleTimeout: idleTimeout(quiet)}
 	if quiet {
 		cfg.PingAfter = -1

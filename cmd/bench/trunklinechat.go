@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/transport"
 )
@@ -30,7 +31,11 @@ func (m *member) Close() error {
 
 func (d *trunklineChat) join(room string) (*member, error) {
 	ctx := context.Background()
-	s, err := dialTrunkline(ctx, d.addr, d.keys, true)
+	cred, err := d.keys.credentials(d.keys.Client)
+	if err != nil {
+		return nil, err
+	}
+	s, err := dialTrunkline(ctx, d.addr, cred, true)
 	if err != nil {
 		return nil, err
 	}
@@ -120,11 +125,17 @@ func (p *trunklinePublisher) publish(line []byte) error {
 // trunklineDialer makes sessions with the default timeouts.
 type trunklineDialer struct {
 	addr string
-	keys *keySet
+	cred *certs.Credentials
+}
+
+// newTrunklineDialer reads the keys, as all peers do once, before their first session.
+func newTrunklineDialer(addr string, keys *keySet) (sessionDialer, error) {
+	cred, err := keys.credentials(keys.Client)
+	return &trunklineDialer{addr, cred}, err
 }
 
 func (d *trunklineDialer) dial(ctx context.Context) (session, error) {
-	s, err := dialTrunkline(ctx, d.addr, d.keys, false)
+	s, err := dialTrunkline(ctx, d.addr, d.cred, false)
 	if err != nil {
 		return nil, err
 	}
