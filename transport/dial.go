@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -74,7 +73,8 @@ func (s *Session) connect(ctx context.Context, addr string) error {
 		_ = tr.Close() // nothing is left on it
 		_ = pc.Close()
 	}
-	conn, err := tr.Dial(ctx, udpAddr, clientTLS(s.cfg), s.cfg.quicConfig())
+	conf, server := clientTLS(s.cfg)
+	conn, err := tr.Dial(ctx, udpAddr, conf, s.cfg.quicConfig())
 	if err != nil {
 		closeTransport()
 		if _, silent := errors.AsType[*quic.IdleTimeoutError](err); silent {
@@ -84,7 +84,7 @@ func (s *Session) connect(ctx context.Context, addr string) error {
 	}
 	l := newLink(s.cfg, conn, true)
 	l.sess = s
-	if err := s.hello(ctx, l); err != nil {
+	if err := s.hello(ctx, l, server); err != nil {
 		e := fromQUIC(err)
 		if e.Code != Lost {
 			e = e.unsaid() // graceful needs the handshake
@@ -102,11 +102,10 @@ func (s *Session) connect(ctx context.Context, addr string) error {
 	return nil
 }
 
-// hello says HELLO on a new connection and waits for WELCOME.
-func (s *Session) hello(ctx context.Context, l *link) error {
-	_, err := checkTLS(l.conn.ConnectionState().TLS, func(cs tls.ConnectionState) (certs.ID, error) {
-		return s.cfg.Credentials.VerifyServer(cs.PeerCertificates)
-	})
+// hello says HELLO on a new connection and waits for WELCOME. v verifies who the server is.
+func (s *Session) hello(ctx context.Context, l *link, v *verifier) error {
+	cs := l.conn.ConnectionState().TLS
+	server, err := v.check(cs)
 	if err != nil {
 		return err
 	}
@@ -147,17 +146,12 @@ func (s *Session) hello(ctx context.Context, l *link) error {
 	if err != nil {
 		return &Error{Code: Protocol, Reason: "WELCOME without an identity", Err: err}
 	}
-	leaf := l.conn.ConnectionState().TLS.PeerCertificates[0]
-	server, err := certs.IDFromCertificate(leaf)
-	if err != nil {
-		return &Error{Code: Unauthorized, Reason: "certificate not accepted", Err: err}
-	}
 	if !stop() { // else its deadline would hit the control loop
 		return fromQUIC(context.Cause(ctx))
 	}
 	s.mu.Lock()
 	s.identity, s.kept = identity, welcome.GetKept()
-	s.peer = Peer{ID: server, Fingerprint: certs.FingerprintOf(leaf), Addr: l.conn.RemoteAddr(), Software: printable(welcome.GetServer())}
+	s.peer = Peer{ID: server, Fingerprint: certs.FingerprintOf(cs.PeerCertificates[0]), Addr: l.conn.RemoteAddr(), Software: printable(welcome.GetServer())}
 	s.mu.Unlock()
 	return nil
 }

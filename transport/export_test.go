@@ -3,9 +3,11 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/transport/internal/controlpb"
 )
 
@@ -60,10 +62,34 @@ func AppendPing(padding int) []byte {
 func AppendPong() []byte { return appendMessage(nil, framePong, &controlpb.Pong{}) }
 
 // ClientTLS returns the TLS configuration of a client.
-func ClientTLS(cfg *Config) *tls.Config { return clientTLS(cfg) }
+func ClientTLS(cfg *Config) *tls.Config {
+	conf, _ := clientTLS(cfg)
+	return conf
+}
 
 // ServerTLS returns the TLS configuration of a server.
-func ServerTLS(cfg *Config) *tls.Config { return serverTLS(cfg.withDefaults()) }
+func ServerTLS(cfg *Config) *tls.Config {
+	conf, _ := serverTLS(cfg.withDefaults())
+	return conf
+}
+
+// A Verifier verifies clients, in the handshake and again.
+type Verifier struct{ v *verifier }
+
+// NewVerifier returns one, and what counts how often it has verified a chain.
+func NewVerifier(cred *certs.Credentials) (v Verifier, verified *int) {
+	verified = new(int)
+	return Verifier{newVerifier(func(chain []*x509.Certificate) (certs.ID, error) {
+		*verified++
+		return cred.VerifyClient(chain)
+	}, cred.Now)}, verified
+}
+
+func (v Verifier) InHandshake(cs tls.ConnectionState) error { return v.v.inHandshake(cs) }
+
+func (v Verifier) Check(cs tls.ConnectionState) (certs.ID, error) { return v.v.check(cs) }
+
+const MaxAccepted = maxAccepted
 
 // Running returns how many streams of the peer's the credit of s counts as running.
 func Running(s *Session) int {

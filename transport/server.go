@@ -30,6 +30,7 @@ type Server struct {
 	pc       net.PacketConn
 	tr       *quic.Transport
 	listener *quic.Listener
+	clients  *verifier
 
 	wg sync.WaitGroup // greetings, and what follows the end of each connection
 
@@ -60,8 +61,10 @@ func Listen(cfg *Config) (*Server, error) {
 		sessions: make(map[SessionID]*Session),
 		greeting: make(map[*quic.Conn]struct{}),
 	}
+	var conf *tls.Config
+	conf, srv.clients = serverTLS(cfg)
 	var err error
-	if srv.listener, err = srv.tr.Listen(serverTLS(cfg), cfg.quicConfig()); err != nil {
+	if srv.listener, err = srv.tr.Listen(conf, cfg.quicConfig()); err != nil {
 		_ = srv.tr.Close()
 		_ = pc.Close()
 		return nil, fmt.Errorf("listen on %s: %w", pc.LocalAddr(), err)
@@ -294,9 +297,7 @@ func (l *link) welcome(m *controlpb.Welcome) error {
 // authenticate returns who the handshake says is there.
 func (srv *Server) authenticate(conn *quic.Conn) (Peer, error) {
 	cs := conn.ConnectionState().TLS
-	id, err := checkTLS(cs, func(cs tls.ConnectionState) (certs.ID, error) {
-		return srv.cfg.Credentials.VerifyClient(cs.PeerCertificates)
-	})
+	id, err := srv.clients.check(cs)
 	if err != nil {
 		return Peer{}, err
 	}
