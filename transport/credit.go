@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -19,71 +18,62 @@ const (
 )
 
 // credit counts the streams of one link that the peer has opened. Tied to running work
-// like this, the limit also bounds a peer that opens streams and resets them at once.
+// like this, the limit also bounds a peer that opens streams and resets them at once. The
+// link's lock guards it.
 type credit struct {
-	link *link
-
-	mu      sync.Mutex // guards what follows
+	link    *link
 	running int
 	pending []*quic.Stream
 	timer   *time.Timer
 	armed   bool
+	late    bool // a stream has ended since the timer was set
 	stopped bool
 }
 
-// began notes a stream whose handler starts.
-func (c *credit) began() {
-	c.mu.Lock()
-	c.running++
-	c.mu.Unlock()
-}
+// beganLocked notes a stream whose handler starts.
+func (c *credit) beganLocked() { c.running++ }
 
-// release notes a stream whose handler has returned.
-func (c *credit) release(str *quic.Stream) {
-	c.mu.Lock()
+// releaseLocked notes a stream whose handler has returned. The caller gives back what it returns,
+// after the lock.
+func (c *credit) releaseLocked(str *quic.Stream) (batch []*quic.Stream) {
 	if c.stopped {
-		c.mu.Unlock()
-		return
+		return nil
 	}
 	c.running--
 	c.pending = append(c.pending, str)
-	if !c.armed {
+	switch {
+	case c.armed:
+		c.late = true
+	case c.timer == nil:
 		c.armed = true
-		if c.timer == nil {
-			c.timer = time.AfterFunc(creditQuiet, c.flush)
-		} else {
-			c.timer.Reset(creditQuiet)
-		}
+		c.timer = time.AfterFunc(creditQuiet, c.flush)
+	default:
+		c.armed = true
+		c.timer.Reset(creditQuiet)
 	}
-	free := c.link.cfg.MaxStreams - c.running - len(c.pending)
-	if len(c.pending) < creditBatch && free >= creditLow {
-		c.mu.Unlock()
-		return
+	if free := c.link.cfg.MaxStreams - c.running - len(c.pending); len(c.pending) < creditBatch && free >= creditLow {
+		return nil
 	}
-	batch := c.takeLocked()
-	c.mu.Unlock()
-	giveBack(batch)
-}
-
-// flush runs a quiet moment after a stream has ended.
-func (c *credit) flush() {
-	c.mu.Lock()
-	c.armed = false
-	batch := c.takeLocked()
-	c.mu.Unlock()
-	giveBack(batch)
-	c.link.letRest()
-}
-
-func (c *credit) takeLocked() []*quic.Stream {
-	batch := c.pending
-	c.pending = nil
+	batch = c.pending
+	c.pending = make([]*quic.Stream, 0, creditBatch)
 	return batch
 }
 
-func (c *credit) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// flush runs a quiet moment after a stream has ended, and at least as long after the last one.
+func (c *credit) flush() {
+	c.link.mu.Lock()
+	batch := c.pending
+	c.pending = nil
+	if c.armed = c.late && !c.stopped; c.armed {
+		c.late = false
+		c.timer.Reset(creditQuiet)
+	}
+	c.link.mu.Unlock()
+	giveBack(batch)
+	c.link.letRest(false)
+}
+
+func (c *credit) stopLocked() {
 	c.stopped = true
 	c.pending = nil
 	if c.timer != nil {

@@ -96,8 +96,8 @@ func Running(s *Session) int {
 	s.mu.Lock()
 	l := s.link
 	s.mu.Unlock()
-	l.credit.mu.Lock()
-	defer l.credit.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return l.credit.running
 }
 
