@@ -8,11 +8,12 @@ import (
 )
 
 const (
-	// maxGathered is how many bytes of messages may wait behind a write, and gatherable is the
-	// longest frame that is copied for it. A longer one waits for its turn and goes out from where
-	// it is, because then the copy costs more than the write.
-	maxGathered = 64 << 10
-	gatherable  = 16 << 10
+	// maxGathered is how many bytes of messages may wait behind a write. 16, 64 and 256 KiB made
+	// no difference to a stream of 1 KiB messages.
+	maxGathered = 32 << 10
+	// gatherable is the longest frame that is copied for it. A longer one fills packets by itself:
+	// it waits for its turn, and goes out from where it is.
+	gatherable = 16 << 10
 )
 
 // An outbox writes the messages that one side of a call sends. What is sent for the first time

@@ -64,8 +64,6 @@ const (
 	// readBuffer is what one Read can take at once. It holds a whole small call,
 	// and one packet's worth of anything else (a packet is at most 1452 bytes).
 	readBuffer = 2048
-	// longRead is what one Read can take of a stream whose last one filled the buffer.
-	longRead = 32 << 10
 	// bodyChunk bounds what is allocated for a declared length before the bytes
 	// are there, so that a peer pays for memory with traffic. It holds a message of 64 KiB
 	// with what a codec adds.
@@ -76,7 +74,6 @@ const (
 
 var (
 	readBuffers  = sync.Pool{New: func() any { return new([readBuffer]byte) }}
-	longReads    = sync.Pool{New: func() any { return new([longRead]byte) }}
 	largeBuffers = sync.Pool{New: func() any { return new([]byte) }}
 )
 
@@ -84,10 +81,9 @@ var (
 // declared, before it reads or allocates. It is not safe for concurrent use.
 type FrameReader struct {
 	r        io.Reader
-	buf      []byte // of readBuffers or longReads, while there are bytes in it, or a body that was returned
-	more     bool   // the last read says that much is waiting
-	off, end int    // unread: buf[off:end]
-	err      error  // from r, to be returned once the buffer is empty
+	buf      *[readBuffer]byte // while there are bytes in it, or a body that was returned
+	off, end int               // unread: buf[off:end]
+	err      error             // from r, to be returned once the buffer is empty
 
 	// The frame under way, for a read that goes on after a deadline has passed in its midst.
 	header uint8 // how many varints of it have been read
@@ -257,11 +253,11 @@ func (f *FrameReader) fill(n int) error {
 		return nil
 	}
 	f.recycle()
-	if f.end == 0 {
-		f.resize()
+	if f.buf == nil {
+		f.buf = readBuffers.Get().(*[readBuffer]byte)
 	}
-	if f.off+n > len(f.buf) {
-		f.end = copy(f.buf, f.buf[f.off:f.end])
+	if f.off+n > readBuffer {
+		f.end = copy(f.buf[:], f.buf[f.off:f.end])
 		f.off = 0
 	}
 	for f.end-f.off < n {
@@ -270,7 +266,6 @@ func (f *FrameReader) fill(n int) error {
 		}
 		m, err := f.r.Read(f.buf[f.end:])
 		f.end += m
-		f.more = m > readBuffer || f.end == len(f.buf)
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				if f.end-f.off >= n {
@@ -282,34 +277,6 @@ func (f *FrameReader) fill(n int) error {
 		}
 	}
 	return nil
-}
-
-// resize gives an empty buffer the size for what is to be expected.
-func (f *FrameReader) resize() {
-	want := readBuffer
-	if f.more {
-		want = longRead
-	}
-	if len(f.buf) == want {
-		return
-	}
-	f.putBuffer()
-	if want == readBuffer {
-		f.buf = readBuffers.Get().(*[readBuffer]byte)[:]
-	} else {
-		f.buf = longReads.Get().(*[longRead]byte)[:]
-	}
-}
-
-// putBuffer gives the buffer back, if there is one.
-func (f *FrameReader) putBuffer() {
-	switch len(f.buf) {
-	case readBuffer:
-		readBuffers.Put((*[readBuffer]byte)(f.buf))
-	case longRead:
-		longReads.Put((*[longRead]byte)(f.buf))
-	}
-	f.buf = nil
 }
 
 // wait waits for the next frame with no buffer held: most streams that live long are silent most of the
@@ -341,7 +308,10 @@ func (f *FrameReader) free() {
 }
 
 func (f *FrameReader) giveBack() {
-	f.putBuffer()
+	if f.buf != nil {
+		readBuffers.Put(f.buf)
+		f.buf = nil
+	}
 	if f.large != nil {
 		if cap(*f.large) <= maxPooled {
 			largeBuffers.Put(f.large)
