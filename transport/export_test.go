@@ -91,6 +91,9 @@ func (v Verifier) Check(cs tls.ConnectionState) (certs.ID, error) { return v.v.c
 
 const MaxAccepted = maxAccepted
 
+// HoldsBuffer says whether a reader holds memory that others could use.
+func HoldsBuffer(f *FrameReader) bool { return f.buf != nil || f.large != nil }
+
 // Running returns how many streams of the peer's the credit of s counts as running.
 func Running(s *Session) int {
 	s.mu.Lock()

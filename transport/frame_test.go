@@ -229,3 +229,45 @@ func (i *impatient) Read(p []byte) (int, error) {
 	}
 	return i.chunks.Read(p)
 }
+
+// Streams that live long are silent most of the time: a reader that waits for a frame holds no buffer,
+// neither after a short frame nor after a long one.
+func TestAnIdleReaderHoldsNoBuffer(t *testing.T) {
+	var wire []byte
+	lengths := []int{10, 100_000, 0, 3000, 2000}
+	for _, n := range lengths {
+		wire = transport.AppendFrame(wire, 2, bytes.Repeat([]byte{byte(n)}, n))
+	}
+	for _, step := range []int{1, 7, 1000, len(wire)} {
+		s := &silent{chunks: chunks{wire, step}}
+		fr := transport.NewFrameReader(s)
+		s.waits = func() {
+			require.False(t, transport.HoldsBuffer(fr))
+		}
+		for _, n := range lengths {
+			_, body, err := fr.ReadFrame(limits)
+			require.NoError(t, err)
+			require.Len(t, body, n)
+			require.Equal(t, n, bytes.Count(body, []byte{byte(n)}))
+		}
+		_, _, err := fr.ReadFrame(limits)
+		require.ErrorIs(t, err, io.EOF)
+		require.Positive(t, s.peeked)
+	}
+}
+
+// silent is a stream on which a reader can wait.
+type silent struct {
+	chunks
+	waits  func()
+	peeked int
+}
+
+func (s *silent) Peek(p []byte) (int, error) {
+	s.waits()
+	s.peeked++
+	if len(s.b) == 0 {
+		return 0, io.EOF
+	}
+	return copy(p, s.b), nil
+}
