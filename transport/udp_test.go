@@ -119,3 +119,29 @@ func BenchmarkStream(b *testing.B) {
 		})
 	}
 }
+
+// Frames of 1 KiB to and fro on one stream, whose readers wait before each.
+func BenchmarkPingPong(b *testing.B) {
+	limit := func(transport.FrameType) (uint64, bool) { return 1 << 20, true }
+	_, dial := overUDP(b, transport.Config{Handlers: on(func(_ context.Context, s *transport.Stream) {
+		for {
+			t, body, err := s.ReadFrame(limit)
+			if err != nil {
+				return
+			}
+			if _, err := s.Write(transport.AppendFrame(nil, t, body)); err != nil {
+				return
+			}
+		}
+	})})
+	s, err := dial("alice").OpenStream(context.Background(), transport.StreamRPC)
+	require.NoError(b, err)
+	frame := transport.AppendFrame(nil, 1, make([]byte, 1<<10))
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := s.Write(frame)
+		require.NoError(b, err)
+		_, _, err = s.ReadFrame(limit)
+		require.NoError(b, err)
+	}
+}
