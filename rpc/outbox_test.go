@@ -32,11 +32,12 @@ func checkNumbered(t *testing.T, n int, recv func() (*rpc.Raw, error)) {
 	t.Helper()
 	for i := range n {
 		m, err := recv()
-		require.NoError(t, err, "message %d", i)
-		require.Equal(t, numbered(i), m, "message %d", i)
+		if !assert.NoError(t, err, "message %d", i) || !assert.Equal(t, numbered(i), m, "message %d", i) {
+			return
+		}
 	}
 	_, err := recv()
-	require.ErrorIs(t, err, io.EOF)
+	assert.ErrorIs(t, err, io.EOF)
 }
 
 // What is gathered behind a write goes out whole, in order, and before the end, in either direction.

@@ -284,7 +284,7 @@ func (f *FrameReader) fill(n int) error {
 // busy ones BenchmarkPingPong does not show. The Read that follows says what ended the wait.
 func (f *FrameReader) wait() {
 	p, ok := f.r.(peeker)
-	if !ok || f.err != nil {
+	if !ok || f.err != nil || f.buf == nil { // a call's first frame is on its way: one look is enough
 		return
 	}
 	f.giveBack()
