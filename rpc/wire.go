@@ -1,15 +1,16 @@
 package rpc
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/trunkline-go/trunkline/internal/wire"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -147,105 +148,57 @@ func sizeMetadata(md Metadata) int {
 	return n
 }
 
-var errMalformed = errors.New("malformed protobuf")
-
-// eachField calls f for every field of the message in b that f may know: varints with v, and
-// length-delimited fields with body. Others are skipped, as the protobuf encoding asks.
-func eachField(b []byte, f func(n protowire.Number, t protowire.Type, v uint64, body []byte) error) error {
-	for len(b) > 0 {
-		n, t, size := protowire.ConsumeTag(b)
-		if size < 0 || n > protowire.MaxValidNumber {
-			return errMalformed
-		}
-		b = b[size:]
-		var v uint64
-		var body []byte
-		switch t {
-		case protowire.VarintType:
-			v, size = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			body, size = protowire.ConsumeBytes(b)
-		default:
-			size = protowire.ConsumeFieldValue(n, t, b)
-			n = 0 // is no field's
-		}
-		if size < 0 {
-			return errMalformed
-		}
-		b = b[size:]
-		if err := f(n, t, v, body); err != nil {
-			return err
+func decodeHead(b []byte) (h head, err error) {
+	f := wire.Over(b)
+	for err == nil && f.Next() {
+		switch {
+		case f.Number == headMethod && f.IsBytes:
+			h.method, err = f.Bytes, wire.CheckUTF8(f.Bytes)
+		case f.Number == headTimeout && !f.IsBytes:
+			h.timeout = f.Varint
+		case f.Number == headCodec && f.IsBytes:
+			h.codec, err = f.Bytes, wire.CheckUTF8(f.Bytes)
+		case f.Number == headMetadata && f.IsBytes:
+			err = decodeField(&h.metadata, f.Bytes)
 		}
 	}
-	return nil
+	return h, cmp.Or(err, f.Err)
 }
 
-func decodeHead(b []byte) (head, error) {
-	var h head
-	err := eachField(b, func(n protowire.Number, t protowire.Type, v uint64, body []byte) error {
-		isBytes := t == protowire.BytesType
+func decodeEnd(b []byte) (e end, err error) {
+	f := wire.Over(b)
+	for err == nil && f.Next() {
 		switch {
-		case n == headMethod && isBytes:
-			h.method = body
-			return checkUTF8(body)
-		case n == headTimeout && !isBytes:
-			h.timeout = v
-		case n == headCodec && isBytes:
-			h.codec = body
-			return checkUTF8(body)
-		case n == headMetadata && isBytes:
-			return decodeField(&h.metadata, body)
-		}
-		return nil
-	})
-	return h, err
-}
-
-func decodeEnd(b []byte) (end, error) {
-	var e end
-	err := eachField(b, func(n protowire.Number, t protowire.Type, v uint64, body []byte) error {
-		isBytes := t == protowire.BytesType
-		switch {
-		case n == endCode && !isBytes:
-			e.code = Code(v)
-		case n == endMessage && isBytes:
-			e.message = string(body)
-			return checkUTF8(body)
-		case n == endDetails && isBytes:
+		case f.Number == endCode && !f.IsBytes:
+			e.code = Code(f.Varint)
+		case f.Number == endMessage && f.IsBytes:
+			e.message, err = string(f.Bytes), wire.CheckUTF8(f.Bytes)
+		case f.Number == endDetails && f.IsBytes:
 			d := new(anypb.Any)
 			e.details = append(e.details, d)
-			return proto.Unmarshal(body, d)
-		case n == endTrailers && isBytes:
-			return decodeField(&e.trailers, body)
-		case n == endExecution && !isBytes:
-			e.execution = uint64(uint32(v))
+			err = proto.Unmarshal(f.Bytes, d)
+		case f.Number == endTrailers && f.IsBytes:
+			err = decodeField(&e.trailers, f.Bytes)
+		case f.Number == endExecution && !f.IsBytes:
+			e.execution = uint64(uint32(f.Varint))
 		}
-		return nil
-	})
-	return e, err
-}
-
-func decodeField(md *Metadata, b []byte) error {
-	var f Field
-	err := eachField(b, func(n protowire.Number, t protowire.Type, _ uint64, body []byte) error {
-		switch {
-		case n == fieldKey && t == protowire.BytesType:
-			f.Key = string(body)
-			return checkUTF8(body)
-		case n == fieldValue && t == protowire.BytesType:
-			f.Value = string(body)
-		}
-		return nil
-	})
-	*md = append(*md, f)
-	return err
-}
-
-func checkUTF8(b []byte) error {
-	if !utf8.Valid(b) {
-		return errMalformed
 	}
-	return nil
+	return e, cmp.Or(err, f.Err)
+}
+
+func decodeField(md *Metadata, b []byte) (err error) {
+	var field Field
+	f := wire.Over(b)
+	for err == nil && f.Next() {
+		switch {
+		case f.Number == fieldKey && f.IsBytes:
+			field.Key, err = string(f.Bytes), wire.CheckUTF8(f.Bytes)
+		case f.Number == fieldValue && f.IsBytes:
+			field.Value = string(f.Bytes)
+		}
+	}
+	*md = append(*md, field)
+	return cmp.Or(err, f.Err)
 }
 
 // check says whether metadata from the wire keeps to the rules.

@@ -17,7 +17,8 @@ import (
 const module = "github.com/trunkline-go/trunkline/"
 
 // floors of the tower, from the ground up: each imports only those before it.
-var floors = []string{"certs", "transport", "rpc", "chat", "cmd"}
+// Below them is what several share.
+var floors = []string{"internal", "certs", "transport", "rpc", "chat", "cmd"}
 
 // The house is a tower: a floor imports only floors below it, only transport knows QUIC, flags
 // live in cmd alone, and certs needs nothing but Go.
@@ -105,6 +106,8 @@ func TestTheTowerTestCanFail(t *testing.T) {
 		{"rpc", module + "chat", false},
 		{"transport", module + "rpc/internal/callpb", false},
 		{"certs", module + "certs", true},
+		{"rpc", module + "internal/wire", true},
+		{"internal", module + "certs", false},
 		{"certs", "golang.org/x/crypto/ssh", false},
 		{"chat", "github.com/quic-go/quic-go", false},
 		{"transport", "github.com/quic-go/quic-go/quicvarint", true},
