@@ -3,16 +3,15 @@ package chat
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 	"github.com/trunkline-go/trunkline/rpc"
@@ -39,39 +38,45 @@ type ClientConfig struct {
 
 // A Client is the client's end of a session's chat stream, for all rooms. One goroutine
 // at a time may call Next; all else may be called from any goroutine. Replies come as events, so
-// somebody must call Next. A context that ends while a request is being written ends the stream, and
-// with it all rooms, because half a frame is none.
+// somebody must call Next.
+//
+// Requests are written in the order in which they are made, at once, or together when the
+// write before them is done. A method returns when its request has its place in that order; while
+// 64 KiB are waiting it waits, and when its context ends first, nothing was asked.
 type Client struct {
 	cfg     ClientConfig
 	session *transport.Session
 	str     *transport.Stream
-	writing chan struct{} // held by who writes; a lock that a context can end the wait for
+	prefix  string        // of message ids
 	slots   chan struct{} // one for each message that waits for its acknowledgement
 	over    chan struct{} // closed when nothing more can be read
 	wg      sync.WaitGroup
 
 	// Next's own.
 	rooms   map[string]*clientRoom // joined
+	items   items                  // of the frame that was read last
 	waiting <-chan struct{}        // of the context whose end is being watched for
 	unsure  map[string]string      // ids of messages that were rejected and may be in the log, and their rooms
 	unwatch func()
 	err     error // what Next goes on returning
 
-	mu          sync.Mutex        // guards what follows
-	closed      bool              // the sending half has ended, or is about to
-	unacked     map[string]string // ids of the messages without an acknowledgement, and their rooms
-	joins       map[string]int    // JOINs without an answer
-	consumed    uint64            // bytes of events
-	confirmed   uint64            // of these, what RECEIVED has said
-	timer       *time.Timer       // for RECEIVED
-	timerActive bool
+	mu      sync.Mutex // guards what follows
+	closed  bool       // the sending half has ended, or is about to
+	unacked map[string]unacked
+	joins   map[string]int // JOINs without an answer
+	ids     uint64         // message ids made so far
+	outbox
 }
+
+// An unacked message waits for its acknowledgement.
+type unacked struct{ room, id string }
 
 // clientRoom is where a client is in a room it has joined.
 type clientRoom struct {
 	name string
 	next uint64 // seq of the next record
 	last Position
+	from string // who published the last line
 }
 
 // NewClient opens a chat stream on session. With its first request it replaces an earlier one of
@@ -84,6 +89,11 @@ func NewClient(ctx context.Context, session *transport.Session, cfg ClientConfig
 			return nil, fmt.Errorf("chat: producer: %w", err)
 		}
 	}
+	// Ids are unique for the producer, which may have been given, and used by an earlier process.
+	var prefix [8]byte
+	if _, err := rand.Read(prefix[:]); err != nil {
+		return nil, fmt.Errorf("chat: message ids: %w", err)
+	}
 	str, err := session.OpenStream(ctx, transport.StreamChat)
 	if err != nil {
 		return nil, err
@@ -93,11 +103,11 @@ func NewClient(ctx context.Context, session *transport.Session, cfg ClientConfig
 		cfg:     cfg,
 		session: session,
 		str:     str,
-		writing: make(chan struct{}, 1),
+		prefix:  base64.RawURLEncoding.EncodeToString(prefix[:]),
 		slots:   make(chan struct{}, cfg.MaxUnacknowledged),
 		over:    make(chan struct{}),
 		rooms:   make(map[string]*clientRoom),
-		unacked: make(map[string]string),
+		unacked: make(map[string]unacked),
 		joins:   make(map[string]int),
 	}
 	c.wg.Go(c.closeWhenDraining)
@@ -123,13 +133,12 @@ func (c *Client) Join(ctx context.Context, room string, from From) error {
 	}
 	m := &chatpb.Join{Room: []byte(room)}
 	from.toWire(m)
-	c.mu.Lock()
-	c.joins[room]++
-	c.mu.Unlock()
-	if err := c.send(ctx, frameJoin, m); err != nil {
-		c.joinAnswered(room)
+	if err := c.lockForFrame(ctx); err != nil {
 		return err
 	}
+	defer c.mu.Unlock()
+	c.joins[room]++
+	c.queueLocked(frameJoin, m)
 	return nil
 }
 
@@ -152,65 +161,66 @@ func (c *Client) Leave(ctx context.Context, room string) error {
 	if err := ValidRoom(room); err != nil {
 		return err
 	}
-	return c.send(ctx, frameLeave, &chatpb.Leave{Room: []byte(room)})
+	if err := c.lockForFrame(ctx); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	c.queueLocked(frameLeave, &chatpb.Leave{Room: []byte(room)})
+	return nil
 }
 
 // Publish asks to append text to room, and returns the message's id. The answer is a [*Sent] or
 // [*Rejected] with that id. While [ClientConfig.MaxUnacknowledged] messages wait for theirs, it
 // waits, so another goroutine must be calling Next.
 func (c *Client) Publish(ctx context.Context, room, text string) (id string, err error) {
-	var random [12]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return "", fmt.Errorf("chat: message id: %w", err)
-	}
-	id = hex.EncodeToString(random[:])
-	return id, c.publish(ctx, room, id, text)
+	return c.publish(ctx, room, "", text)
 }
 
-// publish is Publish with an id, of 1 to 64 bytes, that may have been used before.
-func (c *Client) publish(ctx context.Context, room, id, text string) error {
+// publish is Publish, or with an id, of 1 to 64 bytes, the same with one that may have been used before.
+func (c *Client) publish(ctx context.Context, room, id, text string) (string, error) {
 	if err := ValidRoom(room); err != nil {
-		return err
+		return "", err
 	}
 	if err := checkBody(text, c.cfg.MaxBody); err != nil {
-		return err
+		return "", err
 	}
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return "", context.Cause(ctx)
 	case <-c.over:
-		return ErrClosed
+		return "", ErrClosed
 	}
-	c.mu.Lock()
-	_, again := c.unacked[id]
-	if !again {
-		c.unacked[id] = room
-	}
-	c.mu.Unlock()
-	if again {
+	if err := c.lockForFrame(ctx); err != nil {
 		<-c.slots
-		return errorf(rpc.AlreadyExists, "the message id waits for its acknowledgement")
+		return "", err
 	}
-	err := c.send(ctx, framePublish, &chatpb.Publish{Room: []byte(room), Producer: c.cfg.Producer[:], MessageId: []byte(id), Body: []byte(text)})
-	if err != nil {
-		c.answered(room, id)
+	defer c.mu.Unlock()
+	if id == "" {
+		c.ids++
+		id = c.prefix + strconv.FormatUint(c.ids, 36)
+	} else if _, again := c.unacked[id]; again {
+		<-c.slots
+		return "", errorf(rpc.AlreadyExists, "the message id waits for its acknowledgement")
 	}
-	return err
+	c.unacked[id] = unacked{room, id}
+	c.queueEntryLocked(room, id, text)
+	return id, nil
 }
 
-// answered takes a message off the books, and says whether it was on them.
-func (c *Client) answered(room, id string) bool {
+// answered takes a message off the books, and returns its id as they have it. If it was not on
+// them, ok is false.
+func (c *Client) answered(room string, id []byte) (known string, ok bool) {
 	c.mu.Lock()
-	known, ok := c.unacked[id]
-	if ok = ok && known == room; ok {
-		delete(c.unacked, id)
+	m, ok := c.unacked[string(id)]
+	if ok = ok && m.room == room; ok {
+		delete(c.unacked, m.id)
 	}
 	c.mu.Unlock()
 	if ok {
 		<-c.slots
 	}
-	return ok
+	return m.id, ok
 }
 
 // Unacknowledged returns how many messages wait for their [*Sent] or [*Rejected].
@@ -225,53 +235,14 @@ func (c *Client) Unacknowledged() int {
 // returns [ErrClosed] if the half had ended before.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	again := c.closed
+	if c.closed {
+		c.mu.Unlock()
+		return ErrClosed
+	}
 	c.closed = true
-	c.stopTimerLocked()
+	ended := c.endLocked()
 	c.mu.Unlock()
-	if again {
-		return ErrClosed
-	}
-	c.writing <- struct{}{} // writes end with the session at the latest
-	defer func() { <-c.writing }()
-	return c.str.Close()
-}
-
-// send writes one frame.
-func (c *Client) send(ctx context.Context, t transport.FrameType, m proto.Message) error {
-	select {
-	case c.writing <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { <-c.writing }()
-	c.mu.Lock()
-	closed := c.closed
-	c.mu.Unlock()
-	if closed {
-		return ErrClosed
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return c.write(ctx, t, m)
-}
-
-// write writes one frame. It is the caller's turn.
-func (c *Client) write(ctx context.Context, t transport.FrameType, m proto.Message) error {
-	buf := writeBuffers.Get().(*[]byte)
-	*buf = appendMessage((*buf)[:0], t, m)
-	defer writeBuffers.Put(buf)
-	// A frame that was written in part is no frame, so ctx ends the stream.
-	stop := func() bool { return true }
-	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, func() { c.str.Cancel(transport.StreamCanceled) })
-	}
-	_, err := c.str.Write(*buf)
-	if !stop() && err != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	return <-ended // writes end with the session at the latest
 }
 
 // Next returns the next event. The error is io.EOF after the orderly end of the stream, ctx's
@@ -287,24 +258,36 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 	}
 	c.watch(ctx)
 	for {
-		t, body, err := c.str.ReadFrame(clientLimit)
+		var event Event
+		var err error
+		if c.items.left > 0 {
+			event, err = c.nextItem()
+		} else {
+			event, err = c.nextFrame()
+		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, context.Cause(ctx)
 		}
-		var event Event
-		if err == nil {
-			event, err = c.decode(t, body)
-		}
 		if err != nil {
 			return nil, c.end(err)
-		}
-		if counts(t) {
-			c.consume(len(body))
 		}
 		if event != nil {
 			return event, nil
 		}
 	}
+}
+
+// nextFrame reads a frame, and returns its event, if it has one, and not several items.
+func (c *Client) nextFrame() (Event, error) {
+	t, body, err := c.str.ReadFrame(clientLimit)
+	if err != nil {
+		return nil, err
+	}
+	event, err := c.decode(t, body)
+	if err == nil && counts(t) && c.items.left == 0 {
+		c.consume(len(body)) // else with its last item
+	}
+	return event, err
 }
 
 // watch has the end of ctx end reads. It is set up once for each new ctx, not for each event.
@@ -347,7 +330,7 @@ func (c *Client) end(err error) error {
 	c.stopWatching()
 	c.mu.Lock()
 	c.closed = true
-	c.stopTimerLocked()
+	c.stopLocked()
 	c.mu.Unlock()
 	close(c.over)
 	if !errors.Is(err, io.EOF) {
@@ -359,71 +342,4 @@ func (c *Client) end(err error) error {
 	c.wg.Wait()
 	c.str.Free()
 	return err
-}
-
-// consume counts an event, and has RECEIVED said when it is time to: not by itself, for a write
-// may block, and Next must not.
-func (c *Client) consume(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.consumed += uint64(n)
-	switch {
-	case c.closed:
-	case !c.timerActive:
-		c.startTimerLocked()
-	case c.dueLocked() && c.timer.Stop():
-		c.timer.Reset(0)
-	}
-}
-
-func (c *Client) dueLocked() bool { return c.consumed-c.confirmed >= confirmEvery }
-
-func (c *Client) startTimerLocked() {
-	wait := confirmAfter
-	if c.dueLocked() {
-		wait = 0
-	}
-	c.timerActive = true
-	c.wg.Add(1)
-	if c.timer == nil {
-		c.timer = time.AfterFunc(wait, c.confirmLate)
-	} else {
-		c.timer.Reset(wait)
-	}
-}
-
-func (c *Client) confirmLate() {
-	defer c.wg.Done()
-	c.confirm()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.timerActive = false // only now: one at a time waits to write
-	if c.consumed > c.confirmed && !c.closed {
-		c.startTimerLocked()
-	}
-}
-
-func (c *Client) stopTimerLocked() {
-	if c.timerActive && c.timer.Stop() {
-		c.timerActive = false
-		c.wg.Done()
-	}
-}
-
-// confirm says RECEIVED, if there is something to confirm. What it says is settled in its turn to
-// write, so that the number never falls.
-func (c *Client) confirm() {
-	c.writing <- struct{}{} // writes end with the session at the latest
-	defer func() { <-c.writing }()
-	c.mu.Lock()
-	n := c.consumed
-	if n == c.confirmed || c.closed {
-		c.mu.Unlock()
-		return
-	}
-	c.confirmed = n
-	c.stopTimerLocked()
-	c.mu.Unlock()
-	// If it fails the stream is dead, and Next says so.
-	_ = c.write(context.Background(), frameReceived, &chatpb.Received{Bytes: n})
 }

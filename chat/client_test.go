@@ -42,33 +42,55 @@ func joinedFrame(next uint64) []byte {
 }
 
 func recordFrame(epoch, seq uint64) []byte {
-	return frame(0x11, &chatpb.Record{Room: []byte("r"), Epoch: epoch, Seq: seq, From: "b", MessageId: []byte("i"), Body: []byte("x")})
+	return linesFrame(epoch, seq, theirs("i"))
 }
 
+// linesFrame has the consecutive records that begin at a position.
+func linesFrame(epoch, seq uint64, lines ...*chatpb.Line) []byte {
+	return frame(0x11, &chatpb.Record{Room: []byte("r"), Epoch: epoch, Seq: seq, Lines: lines})
+}
+
+func theirs(id string) *chatpb.Line {
+	return &chatpb.Line{From: new("b"), Time: new(int64(1)), MessageId: []byte(id), Body: []byte("x")}
+}
+
+func mine(id string) *chatpb.Line { return &chatpb.Line{MessageId: []byte(id), Own: true} }
+
 func TestC4AClientAcceptsNoGapAndNoRepeat(t *testing.T) {
-	own := frame(0x13, &chatpb.Own{Room: []byte("r"), Epoch: 1, Seq: 7, MessageId: []byte("i")})
+	bare := &chatpb.Line{MessageId: []byte("i"), Body: []byte("x")}
+	nobody, never := theirs("i"), theirs("i")
+	nobody.From, never.Time = nil, nil
 	for name, frames := range map[string][][]byte{
-		"gap":                     {joinedFrame(5), recordFrame(1, 5), recordFrame(1, 7)},
-		"gap at the beginning":    {joinedFrame(5), recordFrame(1, 6)},
-		"repeat":                  {joinedFrame(5), recordFrame(1, 5), recordFrame(1, 5)},
-		"backward":                {joinedFrame(5), recordFrame(1, 5), recordFrame(1, 4)},
-		"gap before a stub":       {joinedFrame(5), recordFrame(1, 5), own},
-		"epoch falls":             {joinedFrame(5), recordFrame(2, 5), recordFrame(1, 6)},
-		"no epoch":                {joinedFrame(5), recordFrame(0, 5)},
-		"record without joined":   {recordFrame(1, 5)},
-		"joined twice":            {joinedFrame(5), joinedFrame(5)},
-		"joined without join":     {frame(0x09, &chatpb.Joined{Room: []byte("s"), First: 1, Next: 1})},
-		"joined beyond the head":  {frame(0x09, &chatpb.Joined{Room: []byte("r"), First: 1, Head: 3, Next: 9})},
-		"joined before the first": {frame(0x09, &chatpb.Joined{Room: []byte("r"), First: 4, Head: 9, Next: 3})},
-		"presence elsewhere":      {joinedFrame(5), frame(0x15, &chatpb.Presence{Room: []byte("s"), State: 1})},
-		"members elsewhere":       {joinedFrame(5), frame(0x17, &chatpb.Members{Room: []byte("s")})},
-		"left elsewhere":          {joinedFrame(5), frame(0x0b, &chatpb.Left{Room: []byte("s")})},
-		"rejected without asking": {joinedFrame(5), frame(0x0d, &chatpb.Rejected{Request: 1, Room: []byte("s"), Code: 3})},
-		"after left":              {joinedFrame(5), frame(0x0b, &chatpb.Left{Room: []byte("r")}), recordFrame(1, 5)},
-		"a client's frame":        {joinedFrame(5), joinFrame("r")},
-		"unknown odd frame":       {joinedFrame(5), transport.AppendFrame(nil, 0x7f, nil)},
-		"malformed":               {joinedFrame(5), transport.AppendFrame(nil, 0x11, []byte{0xff})},
-		"too large":               {joinedFrame(5), transport.AppendFrameHeader(nil, 0x11, 1<<30)},
+		"gap":                      {joinedFrame(5), recordFrame(1, 5), recordFrame(1, 7)},
+		"gap at the beginning":     {joinedFrame(5), recordFrame(1, 6)},
+		"repeat":                   {joinedFrame(5), recordFrame(1, 5), recordFrame(1, 5)},
+		"backward":                 {joinedFrame(5), recordFrame(1, 5), recordFrame(1, 4)},
+		"gap before a stub":        {joinedFrame(5), recordFrame(1, 5), linesFrame(1, 7, mine("i"))},
+		"gap after a frame of two": {joinedFrame(5), linesFrame(1, 5, theirs("i"), theirs("j")), recordFrame(1, 8)},
+		"repeat of a frame's last": {joinedFrame(5), linesFrame(1, 5, theirs("i"), mine("j")), recordFrame(1, 6)},
+		"no line":                  {joinedFrame(5), linesFrame(1, 5)},
+		"nobody":                   {joinedFrame(5), linesFrame(1, 5, nobody)},
+		"at no time":               {joinedFrame(5), linesFrame(1, 5, never)},
+		"nobody before":            {joinedFrame(5), linesFrame(1, 5, mine("i"), bare)},
+		"nobody in this frame":     {joinedFrame(5), recordFrame(1, 5), linesFrame(1, 6, bare)},
+		"malformed second line":    {joinedFrame(5), transport.AppendFrame(nil, 0x11, []byte("\x0a\x01r\x10\x01\x18\x05\x22\x05\x0a\x01b\x10\x01\x22\x01\xff"))},
+		"sender is not UTF-8":      {joinedFrame(5), transport.AppendFrame(nil, 0x11, []byte("\x0a\x01r\x10\x01\x18\x05\x22\x05\x0a\x01\xff\x10\x01"))},
+		"epoch falls":              {joinedFrame(5), recordFrame(2, 5), recordFrame(1, 6)},
+		"no epoch":                 {joinedFrame(5), recordFrame(0, 5)},
+		"record without joined":    {recordFrame(1, 5)},
+		"joined twice":             {joinedFrame(5), joinedFrame(5)},
+		"joined without join":      {frame(0x09, &chatpb.Joined{Room: []byte("s"), First: 1, Next: 1})},
+		"joined beyond the head":   {frame(0x09, &chatpb.Joined{Room: []byte("r"), First: 1, Head: 3, Next: 9})},
+		"joined before the first":  {frame(0x09, &chatpb.Joined{Room: []byte("r"), First: 4, Head: 9, Next: 3})},
+		"presence elsewhere":       {joinedFrame(5), frame(0x13, &chatpb.Presence{Room: []byte("s"), State: 1})},
+		"members elsewhere":        {joinedFrame(5), frame(0x15, &chatpb.Members{Room: []byte("s")})},
+		"left elsewhere":           {joinedFrame(5), frame(0x0b, &chatpb.Left{Room: []byte("s")})},
+		"rejected without asking":  {joinedFrame(5), frame(0x0d, &chatpb.Rejected{Request: 1, Room: []byte("s"), Code: 3})},
+		"after left":               {joinedFrame(5), frame(0x0b, &chatpb.Left{Room: []byte("r")}), recordFrame(1, 5)},
+		"a client's frame":         {joinedFrame(5), joinFrame("r")},
+		"unknown odd frame":        {joinedFrame(5), transport.AppendFrame(nil, 0x7f, nil)},
+		"malformed":                {joinedFrame(5), transport.AppendFrame(nil, 0x11, []byte{0xff})},
+		"too large":                {joinedFrame(5), transport.AppendFrameHeader(nil, 0x11, 1<<30)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fakeServer(t, frames, func(t *testing.T, u *user) {
@@ -92,9 +114,9 @@ func TestAClientTakesWhatIsInOrder(t *testing.T) {
 	frames := [][]byte{
 		transport.AppendFrame(nil, 0x7e, []byte("unknown, and even")),
 		joinedFrame(5), recordFrame(1, 5), recordFrame(3, 6), // an epoch began
-		frame(0x13, &chatpb.Own{Room: []byte("r"), Epoch: 3, Seq: 7, MessageId: []byte("mine")}), // stands in for the acknowledgement
-		frame(0x0f, &chatpb.PubAck{Room: []byte("r"), Epoch: 3, Seq: 7, MessageId: []byte("mine")}),
-		frame(0x15, &chatpb.Presence{Room: []byte("r"), Who: "b", State: 99}), // of a later version
+		linesFrame(3, 7, mine("mine")), // stands in for the acknowledgement
+		frame(0x0f, &chatpb.PubAck{Room: []byte("r"), Epoch: 3, Seq: 7, MessageIds: [][]byte{[]byte("mine")}}),
+		frame(0x13, &chatpb.Presence{Room: []byte("r"), Who: "b", State: 99}), // of a later version
 		frame(0x0d, &chatpb.Rejected{Room: []byte("r"), Request: 99}),
 		recordFrame(3, 8),
 	}

@@ -1,11 +1,10 @@
 package chat
 
 import (
+	"encoding/binary"
 	"errors"
 
 	"github.com/trunkline-go/trunkline/rpc"
-
-	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 )
 
 // maxConflicts is how often an append is tried again because another server was first.
@@ -22,7 +21,7 @@ func (r *room) commit() {
 	}
 	batch := r.admit()
 	if len(batch) > 0 {
-		results, err := r.append(batch)
+		results, err := r.append()
 		if err != nil {
 			r.fail(batch, err)
 		} else {
@@ -40,18 +39,17 @@ func (r *room) admit() []*request {
 	for _, req := range r.batch {
 		m := r.members[req.session]
 		if m == nil || m.sub == nil || m.sub.conn != req.conn {
-			r.reject(req, errNotInRoom())
-			req.conn.wake()
+			r.rejectAll(req, errNotInRoom())
 			continue
 		}
 		batch = append(batch, req)
-		r.entries = append(r.entries, req.entry)
+		r.entries = append(r.entries, req.entries...)
 	}
 	return batch
 }
 
 // append appends r.entries, and goes after what another server has appended meanwhile.
-func (r *room) append(batch []*request) ([]Result, error) {
+func (r *room) append() ([]Result, error) {
 	for range maxConflicts {
 		results, err := r.srv.cfg.Log.Append(r.srv.ctx, r.name, r.head, r.entries)
 		if _, ok := errors.AsType[*ConflictError](err); ok {
@@ -60,8 +58,8 @@ func (r *room) append(batch []*request) ([]Result, error) {
 			}
 			continue
 		}
-		if err == nil && len(results) != len(batch) {
-			err = errorf(rpc.Internal, "the log answers %d of %d entries", len(results), len(batch))
+		if err == nil && len(results) != len(r.entries) {
+			err = errorf(rpc.Internal, "the log answers %d of %d entries", len(results), len(r.entries))
 		}
 		return results, err
 	}
@@ -78,61 +76,104 @@ func (r *room) fail(batch []*request, err error) {
 		_ = r.refresh() // has logged its failure; the next append finds out
 	}
 	for _, req := range batch {
-		r.reject(req, answer)
-		req.conn.wake()
+		r.rejectAll(req, answer)
 	}
 }
 
-func (r *room) reject(req *request, err *Error) {
-	rep := rejected(chatpb.Rejected_REQUEST_PUBLISH, r.wire, err)
-	rep.id = req.entry.ID
-	req.conn.answerPublish(rep, len(req.entry.Body))
+// rejectAll rejects all entries of a request.
+func (r *room) rejectAll(req *request, err *Error) {
+	for i := range req.entries {
+		req.conn.answer(rejectedPublish(r.wire, req.entries[i].ID, err))
+	}
+	req.conn.publishAnswered(req.cost)
+	req.conn.wake()
 }
 
 // show puts appended records on the ring, and acknowledges.
 func (r *room) show(batch []*request, results []Result) {
-	events := make([]event, 0, len(batch))
-	for i, req := range batch {
-		if res := &results[i]; res.Err == nil && !res.Duplicate {
-			e := r.recordEvent(&Record{Position: res.Position, Entry: req.entry, Time: res.Time})
-			e.session = req.session
-			events = append(events, e)
+	rest := results
+	for _, req := range batch {
+		for i := range req.entries {
+			if res := &rest[i]; res.Err == nil && !res.Duplicate {
+				e := r.recordEvent(&Record{Position: res.Position, Entry: req.entries[i], Time: res.Time})
+				e.session = req.session
+				r.events = append(r.events, e)
+			}
 		}
+		rest = rest[len(req.entries):]
 	}
 	r.mu.Lock()
-	for _, e := range events {
+	for i := range r.events {
+		e := &r.events[i]
 		r.pushLocked(e)
-	}
-	for i, req := range batch {
-		res := &results[i]
-		if m := r.members[req.session]; res.Err == nil && !res.Duplicate && (m.ownFrom == 0 || m.producer != req.entry.Producer) {
-			m.producer, m.ownFrom = req.entry.Producer, res.Seq
+		if m := r.members[e.session]; m.own.first == 0 || m.own.producer != e.producer {
+			m.own = ownRecords{producer: e.producer, first: e.seq}
 		}
 	}
 	r.mu.Unlock()
-	for i, req := range batch {
-		res := &results[i]
-		if res.Err != nil {
-			r.reject(req, res.Err)
-			continue
-		}
-		req.conn.answerPublish(reply{kind: framePubAck, room: r.wire, id: req.entry.ID, pos: res.Position, duplicate: res.Duplicate}, len(req.entry.Body))
+	rest = results
+	for _, req := range batch {
+		r.acknowledge(req, rest[:len(req.entries)])
+		rest = rest[len(req.entries):]
 	}
 	for _, req := range batch {
 		req.conn.wake() // first, and also if its credit is used up: the acknowledgement needs none
 	}
-	if len(events) > 0 {
+	if len(r.events) > 0 {
 		r.wakeAll()
 	}
+	clear(r.events)
+	r.events = r.events[:0]
 }
 
-// recordEvent encodes a record for all who will read it.
+// acknowledge answers a request's entries: one PUBACK for those at consecutive positions.
+func (r *room) acknowledge(req *request, results []Result) {
+	ids := make([]string, 0, len(results))
+	begin := 0 // of the run, in results; ids has those of the runs before, too
+	flush := func(end int) {
+		if run := results[begin:end]; len(run) > 0 {
+			req.conn.answer(reply{
+				kind: framePubAck, room: r.wire, ids: ids[len(ids)-len(run):],
+				pos: run[0].Position, duplicate: run[0].Duplicate,
+			})
+		}
+	}
+	for i := range results {
+		res := &results[i]
+		if res.Err != nil {
+			flush(i)
+			begin = i + 1
+			req.conn.answer(rejectedPublish(r.wire, req.entries[i].ID, res.Err))
+			continue
+		}
+		if first := &results[begin]; i > begin && (res.Duplicate != first.Duplicate || res.Position != Position{first.Epoch, first.Seq + uint64(i-begin)}) {
+			flush(i)
+			begin = i
+		}
+		ids = append(ids, req.entries[i].ID)
+	}
+	flush(len(results))
+	req.conn.publishAnswered(req.cost)
+}
+
+// recordEvent encodes a record for all who will read it. It goes on the ring behind the one that was
+// encoded before.
 func (r *room) recordEvent(rec *Record) event {
-	m := recordMessage(r.wire, rec)
-	n := bodyLen(m)
+	from, time := validUTF8(rec.From), rec.Time.UnixNano()
+	newFrom, newTime := from != r.lastFrom, time != r.lastTime
+	r.lastFrom, r.lastTime = from, time
+	rest := sizeLineRest(rec.ID, rec.Body)
+	n := sizeLine(from, time, true, true, 0) + sizeLine(from, time, newFrom, newTime, rest)
+	b := make([]byte, 0, n+binary.MaxVarintLen64) // start has the length of the whole line, which may be longer
+	b = appendLineStart(b, from, time, true, true, rest)
+	start := len(b)
+	b = appendLineStart(b, from, time, newFrom, newTime, rest)
+	chained := len(b)
+	b = appendLineRest(b, rec.ID, rec.Body)
 	return event{
-		frame:    appendMessage(make([]byte, 0, n+maxHeader), frameRecord, m),
-		length:   n,
+		start:    b[:start:start],
+		chained:  b[start:],
+		rest:     chained - start,
 		seq:      rec.Seq,
 		record:   true,
 		epoch:    rec.Epoch,
@@ -143,12 +184,12 @@ func (r *room) recordEvent(rec *Record) event {
 }
 
 // pushLocked puts the event of a record on the ring.
-func (r *room) pushLocked(e event) {
+func (r *room) pushLocked(e *event) {
 	if e.seq != r.head+1 {
 		// The log has jumped. Whoever reads the log will be told.
 		r.ring.clear()
 	}
-	r.ring.push(e)
+	r.ring.push(*e)
 	r.head = e.seq
 }
 
@@ -182,7 +223,8 @@ func (r *room) catchUp(state State) error {
 		}
 		r.mu.Lock()
 		for i := range records {
-			r.pushLocked(r.recordEvent(&records[i]))
+			e := r.recordEvent(&records[i])
+			r.pushLocked(&e)
 		}
 		r.mu.Unlock()
 	}

@@ -166,7 +166,9 @@ func TestC3AMessageSentAgainHasItsFirstPosition(t *testing.T) {
 				case 0x0f:
 					var m chatpb.PubAck
 					require.NoError(t, protoUnmarshal(body, &m))
-					acks = append(acks, fmt.Sprintf("%s %d:%d %t", m.GetMessageId(), m.GetEpoch(), m.GetSeq(), m.GetDuplicate()))
+					for i, id := range m.GetMessageIds() {
+						acks = append(acks, fmt.Sprintf("%s %d:%d %t", id, m.GetEpoch(), m.GetSeq()+uint64(i), m.GetDuplicate()))
+					}
 				case 0x0d:
 					var m chatpb.Rejected
 					require.NoError(t, protoUnmarshal(body, &m))

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/internal/wire"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -47,8 +49,9 @@ type conn struct {
 type reply struct {
 	kind        transport.FrameType
 	room        []byte
-	id          string
-	pos         Position      // framePubAck, frameJoined (its epoch)
+	ids         []string      // framePubAck
+	id          string        // frameRejected
+	pos         Position      // framePubAck: of the first; frameJoined (its epoch)
 	duplicate   bool          // framePubAck
 	sub         *subscription // frameJoined: from here on, its events are written
 	unsubscribe bool          // they are not any more
@@ -62,9 +65,19 @@ func rejected(request chatpb.Rejected_Request, room []byte, err *Error) reply {
 	return reply{kind: frameRejected, request: request, room: room, err: err}
 }
 
+// rejectedPublish rejects one entry of a PUBLISH.
+func rejectedPublish(room []byte, id string, err *Error) reply {
+	r := rejected(chatpb.Rejected_REQUEST_PUBLISH, room, err)
+	r.id = id
+	return r
+}
+
 // cost is what a waiting reply counts, in bytes.
 func (r *reply) cost() int {
 	n := 64 + len(r.room) + len(r.id)
+	for _, id := range r.ids {
+		n += 16 + len(id)
+	}
 	if r.err != nil {
 		n += len(r.err.Reason)
 	}
@@ -139,19 +152,15 @@ func (c *conn) handle(ctx context.Context, t transport.FrameType, body []byte) e
 		if err := unmarshal(t, body, &m); err != nil {
 			return err
 		}
-		return c.toRoom(m.GetRoom(), &request{kind: requestLeave})
+		return c.leave(m.GetRoom())
 	case framePublish:
-		var m chatpb.Publish
-		if err := unmarshal(t, body, &m); err != nil {
-			return err
-		}
-		return c.publish(ctx, &m)
+		return c.publish(ctx, body)
 	case frameReceived:
-		var m chatpb.Received
-		if err := unmarshal(t, body, &m); err != nil {
-			return err
+		n, err := decodeReceived(body)
+		if err != nil {
+			return malformedFrame(t)
 		}
-		return c.confirm(m.GetBytes())
+		return c.confirm(n)
 	}
 	return malformed("chat frame %#x is out of place", uint64(t))
 }
@@ -174,40 +183,97 @@ func (c *conn) join(m *chatpb.Join) error {
 	return nil
 }
 
-func (c *conn) publish(ctx context.Context, m *chatpb.Publish) error {
-	err := checkRoom(string(m.GetRoom()))
-	if err == nil {
-		err = checkMessage(m.GetProducer(), m.GetMessageId())
-	}
-	if err == nil {
-		err = checkBody(m.GetBody(), c.session.srv.cfg.MaxBody)
-	}
+// publish sends the entries of a PUBLISH to the room, in pieces that may wait for the log. An entry that
+// cannot be appended is rejected alone.
+func (c *conn) publish(ctx context.Context, body []byte) error {
+	room, producer, err := decodePublish(body)
 	if err != nil {
-		rep := rejected(chatpb.Rejected_REQUEST_PUBLISH, m.GetRoom(), err)
-		rep.id = string(m.GetMessageId())
-		c.answer(rep)
-		c.wake()
-		return nil
+		return malformedFrame(framePublish)
 	}
-	if err := c.waitForLog(ctx, len(m.GetBody())); err != nil {
-		return err
+	refusal := c.checkClaim(room)
+	if refusal == nil {
+		refusal = checkProducer(producer)
 	}
-	return c.toRoom(m.GetRoom(), &request{kind: requestPublish, entry: Entry{
-		From:     c.session.who,
-		Producer: Producer(m.GetProducer()),
-		ID:       string(m.GetMessageId()),
-		Body:     m.GetBody(), // decoding has copied it
-	}})
+	f := wire.Over(body)
+	for {
+		req := &request{kind: requestPublish}
+		more := true
+		for more && req.cost < maxPiece {
+			var id, text []byte
+			if id, text, more, err = nextEntry(&f); err != nil {
+				return malformedFrame(framePublish)
+			}
+			if !more {
+				break
+			}
+			if e := c.checkEntry(refusal, id, text); e != nil {
+				c.answer(rejectedPublish(bytes.Clone(room), string(id), e))
+				c.wake()
+				continue
+			}
+			req.entries = append(req.entries, Entry{
+				From:     c.session.who,
+				Producer: Producer(producer),
+				ID:       string(id),
+				// Each has its own memory: the log may keep one for long, and those beside it not.
+				Body: bytes.Clone(text),
+			})
+			req.cost += len(text) + messageCost
+		}
+		if len(req.entries) > 0 {
+			if err := c.waitForLog(ctx, req.cost); err != nil {
+				return err
+			}
+			if err := c.toRoom(room, req); err != nil {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+	}
 }
 
-// waitForLog waits until so few bytes of the session's messages wait for the log that n more
-// may.
+// checkClaim refuses a request for a room that the session has not joined, nor is joining. Who has not has
+// no business with the actor; and at the end of the stream nobody waits for its answer.
+func (c *conn) checkClaim(room []byte) *Error {
+	if c.session.claims(room) {
+		return nil // its name has been checked
+	}
+	if err := checkRoom(string(room)); err != nil {
+		return err
+	}
+	return errNotInRoom()
+}
+
+func (c *conn) checkEntry(refusal *Error, id, text []byte) *Error {
+	if refusal == nil {
+		refusal = checkMessageID(id)
+	}
+	if refusal == nil {
+		refusal = checkBody(text, c.session.srv.cfg.MaxBody)
+	}
+	return refusal
+}
+
+func (c *conn) leave(room []byte) error {
+	err := c.checkClaim(room)
+	if err == nil {
+		return c.toRoom(room, &request{kind: requestLeave})
+	}
+	c.answer(rejected(chatpb.Rejected_REQUEST_LEAVE, room, err))
+	c.wake()
+	return nil
+}
+
+// waitForLog waits until so few of the session's messages wait for the log that some more may, which
+// cost n.
 func (c *conn) waitForLog(ctx context.Context, n int) error {
 	for {
 		c.mu.Lock()
-		ok := c.unanswered == 0 || c.unanswered+n+messageCost <= maxUnanswered
+		ok := c.unanswered == 0 || c.unanswered+n <= maxUnanswered
 		if ok {
-			c.unanswered += n + messageCost
+			c.unanswered += n
 		} else if c.room == nil {
 			c.room = make(chan struct{}, 1)
 		}
@@ -226,24 +292,20 @@ func (c *conn) waitForLog(ctx context.Context, n int) error {
 	}
 }
 
-// toRoom sends a request to a room that exists, or rejects it.
+// toRoom sends a request to a room that the session has joined, or rejects it if the room is gone.
 func (c *conn) toRoom(name []byte, req *request) error {
-	// Who has not joined has no business with the actor; and at the end of the stream nobody waits for its answer.
-	if c.session.claims(string(name)) {
-		if r, _ := c.session.srv.room(string(name), false); r != nil {
-			return c.send(r, req)
+	r, _ := c.session.srv.room(string(name), false)
+	switch {
+	case r != nil:
+		return c.send(r, req)
+	case req.kind == requestLeave:
+		c.answer(rejected(chatpb.Rejected_REQUEST_LEAVE, name, errNotInRoom()))
+	default:
+		name = bytes.Clone(name)
+		for i := range req.entries {
+			c.answer(rejectedPublish(name, req.entries[i].ID, errNotInRoom()))
 		}
-	}
-	err := checkRoom(string(name))
-	if err == nil {
-		err = errNotInRoom()
-	}
-	rep := rejected(chatpb.Rejected_REQUEST_LEAVE, name, err)
-	if req.kind == requestPublish {
-		rep.request, rep.id = chatpb.Rejected_REQUEST_PUBLISH, req.entry.ID
-		c.answerPublish(rep, len(req.entry.Body))
-	} else {
-		c.answer(rep)
+		c.publishAnswered(req.cost)
 	}
 	c.wake()
 	return nil
@@ -258,25 +320,19 @@ func (c *conn) send(r *room, req *request) error {
 }
 
 // confirm takes the client's word for what it has consumed.
-func (c *conn) confirm(bytes uint64) error {
-	if bytes < c.received.Load() || bytes > c.announce.Load() {
-		return malformed("RECEIVED says %d bytes, after %d and of %d", bytes, c.received.Load(), c.announce.Load())
+func (c *conn) confirm(n uint64) error {
+	if n < c.received.Load() || n > c.announce.Load() {
+		return malformed("RECEIVED says %d bytes, after %d and of %d", n, c.received.Load(), c.announce.Load())
 	}
-	c.received.Store(bytes)
+	c.received.Store(n)
 	c.stalled.Store(false)
 	c.wake()
 	return nil
 }
 
 // answer queues a reply. The caller wakes the writer.
-func (c *conn) answer(r reply) { c.answerPublish(r, 0) }
-
-// answerPublish is answer for a message of n bytes that waited for the log.
-func (c *conn) answerPublish(r reply, n int) {
+func (c *conn) answer(r reply) {
 	c.mu.Lock()
-	if n > 0 {
-		c.unanswered -= n + messageCost
-	}
 	refused := c.ended || c.overrun
 	if !refused {
 		c.replyBytes += r.cost()
@@ -284,17 +340,22 @@ func (c *conn) answerPublish(r reply, n int) {
 		c.overrun = len(c.replies) > maxReplies || c.replyBytes > maxReplyBytes
 	}
 	overrun := c.overrun && !refused
-	room := c.room
 	c.mu.Unlock()
-	if n > 0 {
-		select {
-		case room <- struct{}{}:
-		default:
-		}
-	}
 	if overrun {
 		c.session.log().Warn("chat replies are not read", "who", c.session.who)
 		c.str.Cancel(transport.StreamExcessiveLoad) // the reader finds out, and aborts the session
+	}
+}
+
+// publishAnswered follows the answer to messages that waited for the log, and cost n.
+func (c *conn) publishAnswered(n int) {
+	c.mu.Lock()
+	c.unanswered -= n
+	room := c.room
+	c.mu.Unlock()
+	select {
+	case room <- struct{}{}:
+	default:
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/internal/wire"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
@@ -30,24 +31,9 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 	case frameRejected:
 		return c.rejected(body)
 	case framePubAck:
-		var m chatpb.PubAck
-		if err := unmarshal(t, body, &m); err != nil {
-			return nil, err
-		}
-		return c.sent(string(m.GetRoom()), string(m.GetMessageId()), Position{m.GetEpoch(), m.GetSeq()}, m.GetDuplicate()), nil
+		return nil, c.pubAck(body)
 	case frameRecord:
-		return c.record(body)
-	case frameOwn:
-		var m chatpb.Own
-		if err := unmarshal(t, body, &m); err != nil {
-			return nil, err
-		}
-		pos := Position{m.GetEpoch(), m.GetSeq()}
-		r, err := c.advance(t, m.GetRoom(), pos)
-		if err != nil {
-			return nil, err
-		}
-		return c.sent(r.name, string(m.GetMessageId()), pos, false), nil
+		return nil, c.record(body)
 	case framePresence:
 		var m chatpb.Presence
 		if err := unmarshal(t, body, &m); err != nil {
@@ -77,15 +63,19 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 }
 
 // sent returns the event for an acknowledgement, unless it was there before: a nil Event.
-func (c *Client) sent(room, id string, pos Position, duplicate bool) Event {
-	unsure := c.unsure[id] == room && room != ""
+func (c *Client) sent(room string, id []byte, pos Position, duplicate bool) Event {
+	unsure := len(c.unsure) > 0 && c.unsure[string(id)] == room && room != ""
 	if unsure {
-		delete(c.unsure, id)
+		delete(c.unsure, string(id))
 	}
-	if !c.answered(room, id) && !unsure {
+	known, ok := c.answered(room, id)
+	switch {
+	case !ok && !unsure:
 		return nil
+	case !ok:
+		known = string(id)
 	}
-	return &Sent{Room: room, Position: pos, ID: id, Duplicate: duplicate}
+	return &Sent{Room: room, Position: pos, ID: known, Duplicate: duplicate}
 }
 
 func (c *Client) joined(body []byte) (Event, error) {
@@ -115,7 +105,7 @@ func (c *Client) rejected(body []byte) (Event, error) {
 	case !ok:
 		return nil, nil // of a request that this version does not make
 	case request == RequestPublish:
-		if !c.answered(room, id) {
+		if _, ok := c.answered(room, m.GetMessageId()); !ok {
 			return nil, nil
 		}
 		if rpc.Code(m.GetCode()) == rpc.Unavailable && len(c.unsure) < cap(c.slots) {
@@ -145,38 +135,115 @@ func (c *Client) rejected(body []byte) (Event, error) {
 	}, nil
 }
 
-func (c *Client) record(body []byte) (Event, error) {
-	var m chatpb.Record
-	if err := unmarshal(frameRecord, body, &m); err != nil {
-		return nil, err
-	}
-	pos := Position{m.GetEpoch(), m.GetSeq()}
-	r, err := c.advance(frameRecord, m.GetRoom(), pos)
+// items are the ids of a PUBACK or the lines of a RECORD, which Next returns one after the other. They are
+// decoded as they are returned: the frame is there until the next one is read.
+type items struct {
+	left   int // how many
+	fields wire.Fields
+	pos    Position // of the next
+
+	// PUBACK.
+	room      string
+	duplicate bool
+
+	// RECORD.
+	in   *clientRoom // nil for a PUBACK
+	line line        // from and time of the one before
+	size int         // of the frame's body
+}
+
+func (c *Client) pubAck(body []byte) error {
+	h, err := decodeItems(body, pubAckIDs)
 	if err != nil {
+		return malformedFrame(framePubAck)
+	}
+	room := ""
+	if r := c.rooms[string(h.room)]; r != nil {
+		room = r.name // saves a copy
+	} else {
+		room = string(h.room)
+	}
+	c.items = items{left: h.n, fields: wire.Over(body), pos: h.first, room: room, duplicate: h.duplicate}
+	return nil
+}
+
+func (c *Client) record(body []byte) error {
+	h, err := decodeItems(body, recordLines)
+	if err != nil {
+		return malformedFrame(frameRecord)
+	}
+	r, err := c.inRoom(frameRecord, h.room)
+	if err != nil {
+		return err
+	}
+	if h.n == 0 {
+		return malformed("RECORD without a line")
+	}
+	c.items = items{left: h.n, fields: wire.Over(body), pos: h.first, in: r, size: len(body)}
+	return nil
+}
+
+// nextItem returns what comes next in c.items, or none if it is known already.
+func (c *Client) nextItem() (Event, error) {
+	it := &c.items
+	pos := it.pos
+	it.left--
+	it.pos.Seq++
+	if it.in == nil {
+		return c.sent(it.room, nextItem(&it.fields, pubAckIDs), pos, it.duplicate), nil
+	}
+	event, err := c.nextLine(it, pos)
+	if err == nil && it.left == 0 {
+		c.consume(it.size)
+	}
+	return event, err
+}
+
+func (c *Client) nextLine(it *items, pos Position) (Event, error) {
+	r := it.in
+	b := nextItem(&it.fields, recordLines)
+	l, err := decodeLine(b)
+	if err != nil {
+		return nil, malformedFrame(frameRecord)
+	}
+	if err := r.advance(pos); err != nil {
 		return nil, err
 	}
+	if l.own {
+		return c.sent(r.name, l.id, pos, false), nil
+	}
+	before := &it.line
+	if l.hasFrom {
+		before.hasFrom = true
+		if string(l.from) != r.from { // one sender often has many lines in a row: they share the string
+			r.from = string(l.from)
+		}
+	}
+	if l.hasTime {
+		before.hasTime, before.time = true, l.time
+	}
+	if !before.hasFrom || !before.hasTime {
+		return nil, malformed("the first line of a RECORD does not say who published it, and when")
+	}
+	id, text := l.texts(b)
 	return &Message{
 		Room:     r.name,
 		Position: pos,
-		From:     m.GetFrom(),
-		Time:     time.Unix(0, m.GetTime()).UTC(),
-		ID:       string(m.GetMessageId()),
-		Text:     string(m.GetBody()),
+		From:     r.from,
+		Time:     time.Unix(0, before.time).UTC(),
+		ID:       id,
+		Text:     text,
 	}, nil
 }
 
-// advance checks that pos is the one that comes next in room (C4).
-func (c *Client) advance(t transport.FrameType, room []byte, pos Position) (*clientRoom, error) {
-	r, err := c.inRoom(t, room)
-	if err != nil {
-		return nil, err
-	}
+// advance checks that pos is the one that comes next (C4).
+func (r *clientRoom) advance(pos Position) error {
 	if pos.Seq != r.next || pos.Epoch < r.last.Epoch || pos.Epoch == 0 {
-		return nil, malformed("record %v follows %v, where %d was to come", pos, r.last, r.next)
+		return malformed("record %v follows %v, where %d was to come", pos, r.last, r.next)
 	}
 	r.next++
 	r.last = pos
-	return r, nil
+	return nil
 }
 
 // inRoom returns a room that has been joined.

@@ -33,7 +33,8 @@ func (srv *Server) Rooms() int {
 
 // PublishAs is Publish with an id of the caller's.
 func (c *Client) PublishAs(ctx context.Context, room, id, text string) error {
-	return c.publish(ctx, room, id, text)
+	_, err := c.publish(ctx, room, id, text)
+	return err
 }
 
 // Confirm says RECEIVED now, as Next and the timer do.

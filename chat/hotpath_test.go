@@ -56,8 +56,9 @@ func BenchmarkHotPath(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {
-				_ = publisher.waitForLog(ctx, len(body))
-				_ = publisher.toRoom([]byte("r"), &request{kind: requestPublish, entry: Entry{From: "p", ID: strconv.Itoa(i), Body: body}})
+				cost := len(body) + messageCost
+				_ = publisher.waitForLog(ctx, cost)
+				_ = publisher.toRoom([]byte("r"), &request{kind: requestPublish, cost: cost, entries: []Entry{{From: "p", ID: strconv.Itoa(i), Body: body}}})
 			}
 			for _, c := range conns {
 				for c.pending.Load() > 0 || c.unansweredNow() > 0 {

@@ -51,22 +51,32 @@ func checkRoom(name string) *Error {
 
 // checkBody checks the text of a message against a limit in bytes.
 func checkBody[T string | []byte](body T, limit int) *Error {
+	var valid bool
+	switch b := any(body).(type) { // a conversion would allocate
+	case string:
+		valid = utf8.ValidString(b)
+	case []byte:
+		valid = utf8.Valid(b)
+	}
 	switch {
 	case len(body) == 0:
 		return errorf(rpc.InvalidArgument, "message is empty")
 	case len(body) > limit:
 		return errorf(rpc.InvalidArgument, "message has %d bytes, limit is %d", len(body), limit)
-	case !utf8.ValidString(string(body)):
+	case !valid:
 		return errorf(rpc.InvalidArgument, "message is not valid UTF-8")
 	}
 	return nil
 }
 
-// checkMessage checks what names a message.
-func checkMessage(producer, id []byte) *Error {
+func checkProducer(producer []byte) *Error {
 	if n := len(producer); n != len(Producer{}) {
 		return errorf(rpc.InvalidArgument, "producer has %d bytes, not %d", n, len(Producer{}))
 	}
+	return nil
+}
+
+func checkMessageID(id []byte) *Error {
 	if n := len(id); n == 0 || n > maxMessageID {
 		return errorf(rpc.InvalidArgument, "message id has %d bytes, not 1 to %d", n, maxMessageID)
 	}

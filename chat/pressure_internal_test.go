@@ -42,7 +42,7 @@ func TestS5TinyMessagesThatWaitForTheLogAreBound(t *testing.T) {
 	n := 0
 	for ; n < 1<<20; n++ {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		err := c.waitForLog(ctx, 1)
+		err := c.waitForLog(ctx, 1+messageCost)
 		cancel()
 		if err != nil {
 			break
@@ -62,7 +62,7 @@ func TestABatchIsBoundInMessages(t *testing.T) {
 	r.members[c.session] = &member{sub: &subscription{room: r, conn: c}}
 	r.refs = 30_000
 	for i := range 20_000 {
-		r.mail <- &request{kind: requestPublish, session: c.session, conn: c, entry: Entry{From: "a", ID: strconv.Itoa(i), Body: []byte("x")}}
+		r.mail <- &request{kind: requestPublish, session: c.session, conn: c, cost: 1 + messageCost, entries: []Entry{{From: "a", ID: strconv.Itoa(i), Body: []byte("x")}}}
 	}
 	r.work(<-r.mail)
 	assert.LessOrEqual(t, log.most, 5000)

@@ -25,7 +25,7 @@ func frame(t transport.FrameType, m proto.Message) []byte {
 func joinFrame(room string) []byte { return frame(0x01, &chatpb.Join{Room: []byte(room)}) }
 
 func publishFrame(room, id, text string) []byte {
-	return frame(0x05, &chatpb.Publish{Room: []byte(room), Producer: make([]byte, 16), MessageId: []byte(id), Body: []byte(text)})
+	return frame(0x05, &chatpb.Publish{Room: []byte(room), Producer: make([]byte, 16), Entries: []*chatpb.Entry{{MessageId: []byte(id), Body: []byte(text)}}})
 }
 
 func (r *raw) write(frames ...[]byte) {
@@ -67,21 +67,20 @@ func TestServerChecksWhatClientsDo(t *testing.T) {
 				assert.NotEmpty(t, m.GetReason())
 			}
 		}
-		for _, p := range []*chatpb.Publish{
-			{Producer: make([]byte, 15), MessageId: []byte("1"), Body: []byte("x")},
-			{Producer: nil, MessageId: []byte("1"), Body: []byte("x")},
-			{Producer: make([]byte, 16), MessageId: nil, Body: []byte("x")},
-			{Producer: make([]byte, 16), MessageId: make([]byte, 65), Body: []byte("x")},
-			{Producer: make([]byte, 16), MessageId: []byte("1"), Body: nil},
-			{Producer: make([]byte, 16), MessageId: []byte("1"), Body: []byte("\xc0\x80")},
-			{Producer: make([]byte, 16), MessageId: []byte("1"), Body: make([]byte, 64<<10+1)},
+		for _, p := range []struct{ producer, id, body []byte }{
+			{make([]byte, 15), []byte("1"), []byte("x")},
+			{nil, []byte("1"), []byte("x")},
+			{make([]byte, 16), nil, []byte("x")},
+			{make([]byte, 16), make([]byte, 65), []byte("x")},
+			{make([]byte, 16), []byte("1"), nil},
+			{make([]byte, 16), []byte("1"), []byte("\xc0\x80")},
+			{make([]byte, 16), []byte("1"), make([]byte, 64<<10+1)},
 		} {
-			p.Room = []byte("lobby")
-			r.write(frame(0x05, p))
+			r.write(frame(0x05, &chatpb.Publish{Room: []byte("lobby"), Producer: p.producer, Entries: []*chatpb.Entry{{MessageId: p.id, Body: p.body}}}))
 			var m chatpb.Rejected
 			r.readInto(0x0d, &m)
 			assert.Equal(t, uint32(rpc.InvalidArgument), m.GetCode())
-			assert.Equal(t, string(p.GetMessageId()), string(m.GetMessageId()))
+			assert.Equal(t, string(p.id), string(m.GetMessageId()))
 		}
 		r.write(publishFrame("lobby", "1", "it still works"))
 		r.readInto(0x0f, new(chatpb.PubAck))
@@ -92,6 +91,8 @@ func TestABrokenProtocolEndsOnlyItsSession(t *testing.T) {
 	for name, bytes := range map[string][]byte{
 		"malformed join":       transport.AppendFrame(nil, 0x01, []byte{0xff}),
 		"malformed publish":    transport.AppendFrame(nil, 0x05, []byte{0x0a, 0x05, 'x'}),
+		"malformed entry":      transport.AppendFrame(nil, 0x05, []byte{0x0a, 0x01, 'x', 0x1a, 0x01, 0xff}),
+		"malformed received":   transport.AppendFrame(nil, 0x07, []byte{0x08}),
 		"unknown odd frame":    transport.AppendFrame(nil, 0x7f, nil),
 		"a server's frame":     frame(0x11, &chatpb.Record{}),
 		"too large":            transport.AppendFrameHeader(nil, 0x05, 1<<20),

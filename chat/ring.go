@@ -8,7 +8,7 @@ import "sort"
 type ring struct {
 	events fifo[event]
 	start  uint64 // index of the oldest event
-	bytes  int    // of all frames
+	bytes  int    // of all events, encoded
 	// skipped is the index after the newest presence event that is no longer here: who has
 	// not come so far has missed one.
 	skipped uint64
@@ -23,16 +23,47 @@ const (
 
 // An event is what the members of a room are to be sent.
 type event struct {
-	frame  []byte // RECORD or PRESENCE
-	length int    // of the frame's body
 	seq    uint64 // of the record; of a presence event, of the record that follows it
 	record bool
+	frame  []byte // PRESENCE, whole
+	length int    // of its body
+
+	// The Line of a record. Behind the line before, as in most frames, it is chained, which leaves out
+	// what is equal there; elsewhere it is start and chained[rest:]. Encoded once, for all.
+	start, chained []byte
+	rest           int
 
 	// Of a record: who has it replaced by its stub.
 	epoch    uint64
 	from, id string
 	producer Producer
 	session  *session // who published it, if that is known
+}
+
+// size returns how many bytes the event has in memory, encoded.
+func (e *event) size() int { return len(e.frame) + len(e.start) + len(e.chained) }
+
+// lineSize returns the length of a record's line.
+func (e *event) lineSize(own, chained bool) int {
+	switch {
+	case own:
+		return sizeOwn(e.id)
+	case chained:
+		return len(e.chained)
+	}
+	return len(e.start) + len(e.chained) - e.rest
+}
+
+// appendLine appends a record's line.
+func (e *event) appendLine(dst []byte, own, chained bool) []byte {
+	switch {
+	case own:
+		return appendOwn(dst, e.id)
+	case chained:
+		return append(dst, e.chained...)
+	}
+	dst = append(dst, e.start...)
+	return append(dst, e.chained[e.rest:]...)
 }
 
 // end returns the index that the next event will have.
@@ -43,10 +74,10 @@ func (r *ring) at(index uint64) *event { return r.events.at(int(index - r.start)
 
 func (r *ring) push(e event) {
 	r.events.push(e)
-	r.bytes += len(e.frame)
+	r.bytes += e.size()
 	for r.events.len() > ringEvents || r.bytes > ringBytes && r.events.len() > 1 {
 		gone := r.events.pop()
-		r.bytes -= len(gone.frame)
+		r.bytes -= gone.size()
 		r.start++
 		if !gone.record {
 			r.skipped = r.start

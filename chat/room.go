@@ -32,7 +32,10 @@ type room struct {
 	subs       []*subscription
 	batch      []*request // publishes that wait to be appended
 	batchBytes int
-	entries    []Entry // for reuse
+	entries    []Entry // of batch
+	events     []event // for reuse
+	lastFrom   string  // of the newest record that was encoded
+	lastTime   int64
 
 	mu      sync.RWMutex // guards what follows, which only the actor changes
 	ring    ring
@@ -57,7 +60,8 @@ type request struct {
 	session *session
 	conn    *conn
 	from    From            // requestJoin
-	entry   Entry           // requestPublish
+	entries []Entry         // requestPublish
+	cost    int             // requestPublish: of the entries
 	how     ending          // requestEnd
 	noted   chan<- struct{} // requestEnd: for whoever waits
 	sub     *subscription   // requestLost
@@ -78,10 +82,17 @@ type member struct {
 	held bool
 	sub  *subscription // nil when held or waiting
 
-	// What the session has published itself: the records of producer from seq ownFrom on.
-	// Guarded by room.mu.
+	own ownRecords // what the stream has published itself; guarded by room.mu
+}
+
+// ownRecords are a session's records of one producer, from seq first on. The zero value has none.
+type ownRecords struct {
 	producer Producer
-	ownFrom  uint64
+	first    uint64
+}
+
+func (o *ownRecords) has(producer Producer, seq uint64) bool {
+	return o.first > 0 && seq >= o.first && producer == o.producer
 }
 
 // An identity is the sum of its sessions in the room.
@@ -150,7 +161,7 @@ func (r *room) work(req *request) (last bool) {
 		done++
 		if req.kind == requestPublish {
 			r.batch = append(r.batch, req)
-			r.batchBytes += len(req.entry.Body) + messageCost
+			r.batchBytes += req.cost
 			if r.batchBytes >= maxBatch {
 				r.commit()
 			}
@@ -231,6 +242,9 @@ func (r *room) join(req *request) (freed int) {
 		r.appear(req.session.who)
 	} else {
 		req.session.disclaim(r.name) // the membership has its own
+		r.mu.Lock()
+		m.own = ownRecords{} // another stream published these, whose client was told of them
+		r.mu.Unlock()
 		if m.held {
 			m.held = false
 			r.identities[req.session.who].held--

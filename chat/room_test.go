@@ -102,8 +102,8 @@ func TestPublisherGetsAStubAndItsOtherSessionTheRecord(t *testing.T) {
 	})
 }
 
-// A program that starts again with its outbox has lost what it had shown: it gets whole what the earlier
-// session said, and stubs for what this one says.
+// A program that starts again with its outbox has lost what it had shown: it gets whole what an earlier
+// stream said, of this session or another, and stubs for what this one says.
 func TestAnEarlierSessionsLinesComeWhole(t *testing.T) {
 	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
 		start := func() *user {
@@ -132,7 +132,11 @@ func TestAnEarlierSessionsLinesComeWhole(t *testing.T) {
 		go u.collect()
 		u.join("lobby", chat.Last(10))
 		u.waitFor("four", func([]chat.Event, error) bool { return lastSeq(u.events) == 4 })
-		assert.Equal(t, []string{"one", "two", "four"}, texts(u))
+		assert.Equal(t, []string{"one", "two", "three", "four"}, texts(u))
+		u.say("lobby", "five")
+		bob.say("lobby", "six")
+		u.waitFor("six", func([]chat.Event, error) bool { return lastSeq(u.events) == 6 })
+		assert.Equal(t, []string{"one", "two", "three", "four", "six"}, texts(u))
 	})
 }
 

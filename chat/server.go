@@ -42,12 +42,16 @@ const (
 	// maxUnanswered is how many bytes of messages of one session may wait for the log. Its stream
 	// is not read while there are more.
 	maxUnanswered = 256 << 10
+	// maxPiece is how much of one PUBLISH waits for the log together, if it has more than one
+	// message: less than maxUnanswered, so that reading goes on while a piece is appended.
+	maxPiece = 64 << 10
 	// roomMailbox is how many requests may wait for one room. Whoever sends more waits.
 	roomMailbox = 128
 	// messageCost is what a message that waits counts beside its body, in bytes.
 	messageCost = 256
-	// maxBatch bounds what is appended to the log in one call, in bytes.
-	maxBatch = 1 << 20
+	// maxBatch bounds what is appended to the log in one call, in bytes: to half of a ring, or
+	// one batch could throw all readers back to the log.
+	maxBatch = ringBytes / 2
 )
 
 // A Server keeps rooms and serves the chat streams of sessions. Make one with

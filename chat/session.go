@@ -57,10 +57,10 @@ func (s *session) claim(room string) *Error {
 }
 
 // claims says whether the session is a member of room, or has a JOIN under way.
-func (s *session) claims(room string) bool {
+func (s *session) claims(room []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rooms[room] > 0
+	return s.rooms[string(room)] > 0
 }
 
 // disclaim takes back one claim.

@@ -5,8 +5,6 @@ import (
 
 	"github.com/trunkline-go/trunkline/rpc"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 )
 
@@ -75,39 +73,73 @@ func (s *subscription) fromRing(dst []byte) ([]byte, progress) {
 	if s.cursor < r.ring.start && s.cursor < end {
 		return dst, behind
 	}
-	for ; s.cursor < end; s.cursor++ {
+	for s.cursor < end {
 		e := r.ring.at(s.cursor)
-		if !e.record && s.cursor < s.seen || e.record && e.seq < s.next {
-			continue
-		}
-		if e.record && e.seq > s.next {
+		switch {
+		case !e.record && s.cursor < s.seen || e.record && e.seq < s.next:
+			s.cursor++ // it has been delivered
+		case e.record && e.seq > s.next:
 			return dst, behind
-		}
-		if !s.conn.fits(dst, len(e.frame)) || !s.conn.mayAppend(e.length) {
-			return dst, full
-		}
-		if !e.record {
+		case e.record:
+			var ok bool
+			if dst, ok = s.appendRun(dst, end); !ok {
+				return dst, full
+			}
+		default:
+			if !s.conn.fits(dst, len(e.frame)) || !s.conn.mayAppend(e.length) {
+				return dst, full
+			}
 			dst = append(dst, e.frame...)
 			s.conn.charge(e.length)
-			continue
+			s.cursor++
 		}
-		s.next = e.seq + 1
-		if e.session != nil && e.session != s.conn.session || !s.ownLocked(e.from, e.producer, e.seq) {
-			dst = append(dst, e.frame...)
-			s.conn.charge(e.length)
-			continue
-		}
-		own := ownMessage(r.wire, Position{e.epoch, e.seq}, e.id)
-		dst = appendMessage(dst, frameOwn, own)
-		s.conn.charge(bodyLen(own))
 	}
 	return dst, caughtUp
 }
 
-// ownLocked says whether the session itself has published a record.
-func (s *subscription) ownLocked(from string, producer Producer, seq uint64) bool {
-	m := s.member
-	return m.ownFrom > 0 && seq >= m.ownFrom && producer == m.producer && from == s.who
+// appendRun appends one RECORD with the record at the cursor and those that follow it in the ring: as
+// many as are of one epoch, with nothing between them, and as the write and the credit have place for.
+func (s *subscription) appendRun(dst []byte, end uint64) ([]byte, bool) {
+	r := s.room
+	e := r.ring.at(s.cursor)
+	first := Position{e.epoch, e.seq}
+	own := s.isOwn(e)
+	length := sizeItemsHeader(r.wire, first) + e.lineSize(own, false)
+	if !s.conn.fits(dst, length+maxHeader) || !s.conn.mayAppend(length) {
+		return dst, false
+	}
+	most := s.conn.frameRoom(dst)
+	chained := !own
+	stop := s.cursor + 1
+	for ; stop < end; stop++ {
+		e := r.ring.at(stop)
+		if !e.record || e.epoch != first.Epoch || e.seq != s.next+stop-s.cursor {
+			break
+		}
+		own := s.isOwn(e)
+		n := e.lineSize(own, chained)
+		if length+n > most {
+			break
+		}
+		length += n
+		chained = !own
+	}
+	dst = appendRecordHeader(dst, r.wire, first, length)
+	chained = false
+	for ; s.cursor < stop; s.cursor++ {
+		e := r.ring.at(s.cursor)
+		own := s.isOwn(e)
+		dst = e.appendLine(dst, own, chained)
+		chained = !own
+		s.next++
+	}
+	s.conn.charge(length)
+	return dst, true
+}
+
+// isOwn says whether the session itself has published the record of an event.
+func (s *subscription) isOwn(e *event) bool {
+	return (e.session == nil || e.session == s.conn.session) && s.member.own.has(e.producer, e.seq) && e.from == s.who
 }
 
 // catchUp appends what the log has, or goes back to the ring once that has what comes next.
@@ -130,11 +162,12 @@ func (s *subscription) catchUp(dst []byte) ([]byte, progress) {
 			s.conn.wakeAfter(retryAfter) // its head is known, so this is only a log that is late
 			return dst, full
 		}
-		for i := range records {
-			var more bool
-			if dst, more = s.appendRecord(dst, &records[i]); !more {
+		for len(records) > 0 {
+			n := 0
+			if dst, n = s.appendRecords(dst, records); n == 0 {
 				return dst, full
 			}
+			records = records[n:]
 		}
 	}
 }
@@ -176,30 +209,66 @@ func (s *subscription) rejoin(dst *[]byte) (back bool, p progress) {
 	return true, caughtUp
 }
 
-// appendRecord appends a record that was read from the log, if the credit allows it.
-func (s *subscription) appendRecord(dst []byte, rec *Record) ([]byte, bool) {
+// appendRecords appends one RECORD with as many of the records, which were read from the log, as the
+// write and the credit have place for. It returns how many.
+func (s *subscription) appendRecords(dst []byte, records []Record) ([]byte, int) {
 	r := s.room
 	r.mu.RLock()
-	over := s.over && rec.Seq > s.lastSeq
-	own := s.ownLocked(rec.From, rec.Producer, rec.Seq)
+	over, lastSeq, published := s.over, s.lastSeq, s.member.own
 	r.mu.RUnlock()
-	if over {
-		return dst, false
+	first := records[0].Position
+	length, most := sizeItemsHeader(r.wire, first), 0
+	var before *Record // the line before that is not own, if there is one
+	n := 0
+	for ; n < len(records); n++ {
+		rec := &records[n]
+		if over && rec.Seq > lastSeq || rec.Position != (Position{first.Epoch, first.Seq + uint64(n)}) {
+			break
+		}
+		size := 0
+		if published.has(rec.Producer, rec.Seq) && rec.From == s.who {
+			size = sizeOwn(rec.ID)
+		} else {
+			withFrom, withTime := rec.differs(before)
+			size = sizeLine(validUTF8(rec.From), rec.Time.UnixNano(), withFrom, withTime, sizeLineRest(rec.ID, rec.Body))
+			before = rec
+		}
+		if n == 0 {
+			if !s.conn.fits(dst, length+size+maxHeader) || !s.conn.mayAppend(length+size) {
+				s.need = length + size
+				return dst, 0
+			}
+			most = s.conn.frameRoom(dst)
+		} else if length+size > most {
+			break
+		}
+		length += size
 	}
-	var m proto.Message = recordMessage(r.wire, rec)
-	t := frameRecord
-	if own {
-		m, t = ownMessage(r.wire, rec.Position, rec.ID), frameOwn
-	}
-	n := bodyLen(m)
-	if !s.conn.fits(dst, n+maxHeader) || !s.conn.mayAppend(n) {
-		s.need = n
-		return dst, false
+	if n == 0 {
+		return dst, 0
 	}
 	s.need = 0
-	s.conn.charge(n)
-	s.next = rec.Seq + 1
-	return appendMessage(dst, t, m), true
+	dst = appendRecordHeader(dst, r.wire, first, length)
+	before = nil
+	for i := range records[:n] {
+		rec := &records[i]
+		if published.has(rec.Producer, rec.Seq) && rec.From == s.who {
+			dst = appendOwn(dst, rec.ID)
+			continue
+		}
+		withFrom, withTime := rec.differs(before)
+		dst = appendLineStart(dst, validUTF8(rec.From), rec.Time.UnixNano(), withFrom, withTime, sizeLineRest(rec.ID, rec.Body))
+		dst = appendLineRest(dst, rec.ID, rec.Body)
+		before = rec
+	}
+	s.next = first.Seq + uint64(n)
+	s.conn.charge(length)
+	return dst, n
+}
+
+// differs says what a line must say that follows the one of before, if there is one.
+func (rec *Record) differs(before *Record) (from, time bool) {
+	return before == nil || before.From != rec.From, before == nil || !before.Time.Equal(rec.Time)
 }
 
 // failed follows a log that did not give what it was asked for.

@@ -2,17 +2,17 @@ package chat
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
 // Frames of the chat stream. All are odd: a peer must understand them, if only because
 // it must count them (see RECEIVED). The bodies are the protobuf messages of
-// internal/chatpb/chat.proto. 0x19 and up are free, for the floor and synchronization points.
+// internal/chatpb/chat.proto. 0x17 and up are free, for the floor and synchronization points.
 const (
 	// Client to server.
 	frameJoin     transport.FrameType = 0x01
@@ -28,9 +28,8 @@ const (
 
 	// Server to client: events, which count against the credit.
 	frameRecord   transport.FrameType = 0x11
-	frameOwn      transport.FrameType = 0x13
-	framePresence transport.FrameType = 0x15
-	frameMembers  transport.FrameType = 0x17
+	framePresence transport.FrameType = 0x13
+	frameMembers  transport.FrameType = 0x15
 )
 
 const (
@@ -47,15 +46,17 @@ const (
 	// maxSmall bounds the body of JOIN, LEAVE and RECEIVED. It leaves room for names that are
 	// too long to be valid: they fail their request, not the session.
 	maxSmall = 4 << 10
+	// maxEntries is how many bytes of entries a client puts into one PUBLISH, if it is more than one.
+	maxEntries = 64 << 10
 	// maxHeader is the longest header of a frame.
 	maxHeader = transport.MaxFrameHeader
 	// maxReply bounds what a client reads: JOINED and MEMBERS list a room's members.
 	maxReply = 4 << 20
 )
 
-// maxPublish bounds the body of PUBLISH. As for names, what is a little too long
-// fails its request alone.
-func maxPublish(maxBody int) uint64 { return 2*uint64(maxBody) + maxSmall }
+// maxPublish bounds the body of PUBLISH: many small entries, or one that is a little too long, which as
+// for names fails alone.
+func maxPublish(maxBody int) uint64 { return maxEntries + 2*uint64(maxBody) + maxSmall }
 
 // serverLimit gives the frames that a server accepts.
 func serverLimit(maxBody int) transport.FrameLimit {
@@ -73,7 +74,7 @@ func serverLimit(maxBody int) transport.FrameLimit {
 // clientLimit gives the frames that a client accepts.
 func clientLimit(t transport.FrameType) (uint64, bool) {
 	switch t {
-	case frameJoined, frameLeft, frameRejected, framePubAck, frameRecord, frameOwn, framePresence, frameMembers:
+	case frameJoined, frameLeft, frameRejected, framePubAck, frameRecord, framePresence, frameMembers:
 		return maxReply, true
 	}
 	return 0, false
@@ -82,7 +83,7 @@ func clientLimit(t transport.FrameType) (uint64, bool) {
 // counts says whether a frame counts against the credit.
 func counts(t transport.FrameType) bool {
 	switch t {
-	case frameRecord, frameOwn, framePresence, frameMembers:
+	case frameRecord, framePresence, frameMembers:
 		return true
 	}
 	return false
@@ -93,11 +94,14 @@ func appendMessage(dst []byte, t transport.FrameType, m proto.Message) []byte {
 	n := proto.Size(m)
 	dst = transport.AppendFrameHeader(dst, t, n)
 	dst, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(dst, m)
-	if err != nil { // only for strings that are not UTF-8, and we send none
+	if err != nil { // only for strings that are not UTF-8, which validUTF8 keeps out
 		panic(fmt.Sprintf("chat: marshal frame %#x: %v", uint64(t), err))
 	}
 	return dst
 }
+
+// validUTF8 makes what a log has said fit for a field of type string.
+func validUTF8(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
 
 // malformedError is a peer's break of the protocol. It ends the session with Protocol.
 type malformedError struct{ reason string }
@@ -111,25 +115,11 @@ func malformed(format string, args ...any) error {
 // unmarshal decodes the body of a frame.
 func unmarshal(t transport.FrameType, body []byte, m proto.Message) error {
 	if err := proto.Unmarshal(body, m); err != nil {
-		return malformed("malformed chat frame %#x", uint64(t))
+		return malformedFrame(t)
 	}
 	return nil
 }
 
-// recordMessage returns the body of rec's RECORD frame.
-func recordMessage(room []byte, rec *Record) *chatpb.Record {
-	return &chatpb.Record{
-		Room:      room,
-		Epoch:     rec.Epoch,
-		Seq:       rec.Seq,
-		From:      rec.From,
-		Time:      rec.Time.UnixNano(),
-		MessageId: []byte(rec.ID),
-		Body:      rec.Body,
-	}
-}
-
-// ownMessage returns the body of the stub for the session that published the record.
-func ownMessage(room []byte, pos Position, id string) *chatpb.Own {
-	return &chatpb.Own{Room: room, Epoch: pos.Epoch, Seq: pos.Seq, MessageId: []byte(id)}
+func malformedFrame(t transport.FrameType) error {
+	return malformed("malformed chat frame %#x", uint64(t))
 }

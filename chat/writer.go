@@ -24,26 +24,30 @@ type writer struct {
 	subs    []*subscription // whose JOINED has been written
 	turn    int             // which of them is next
 	sent    uint64          // bytes of events, as RECEIVED counts them
-	ack     chatpb.PubAck   // for reuse
-	ackID   []byte
-	queue   []reply // taken from replies
-	encoded int     // of queue
-	base    int     // length of the write under way behind its replies
-	held    bool    // an event was held back: the write is full, or the credit used up
+	queue   []reply         // taken from replies
+	encoded int             // of queue
+	base    int             // length of the write under way behind its replies
+	held    bool            // an event was held back: the write is full, or the credit used up
 	retry   *time.Timer
 }
 
 var writeBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
+// newWriteBuffer returns an empty buffer for a write, which freeWriteBuffer gives back.
+func newWriteBuffer() *[]byte { return writeBuffers.Get().(*[]byte) }
+
+func freeWriteBuffer(b *[]byte) {
+	if cap(*b) <= 2*writeSize {
+		*b = (*b)[:0]
+		writeBuffers.Put(b)
+	}
+}
+
 // write writes until there is nothing left to do, or the stream is dead. It is the
 // writer goroutine.
 func (c *conn) write() {
-	buf := writeBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= 2*writeSize {
-			writeBuffers.Put(buf)
-		}
-	}()
+	buf := newWriteBuffer()
+	defer freeWriteBuffer(buf)
 	for {
 		seen := c.pending.Load()
 		*buf = c.gather((*buf)[:0])
@@ -121,9 +125,7 @@ func (c *conn) appendReply(dst []byte, r *reply) []byte {
 	}
 	switch r.kind {
 	case framePubAck:
-		c.ackID = append(c.ackID[:0], r.id...)
-		c.ack.Room, c.ack.MessageId, c.ack.Epoch, c.ack.Seq, c.ack.Duplicate = r.room, c.ackID, r.pos.Epoch, r.pos.Seq, r.duplicate
-		return appendMessage(dst, framePubAck, &c.ack)
+		return appendPubAck(dst, r.room, r.pos, r.ids, r.duplicate)
 	case frameJoined:
 		// The members are those of now, which keeps what waits here small; presence
 		// events that happened meanwhile are accounted for.
@@ -140,7 +142,7 @@ func (c *conn) appendReply(dst []byte, r *reply) []byte {
 			Room:      r.room,
 			MessageId: []byte(r.id),
 			Code:      uint32(r.err.Code),
-			Reason:    r.err.Reason,
+			Reason:    validUTF8(r.err.Reason),
 			Epoch:     r.epoch,
 			Head:      r.head,
 			First:     r.first,
@@ -168,6 +170,9 @@ func (c *conn) mayAppend(n int) bool {
 
 // credit returns how many bytes of events may still be sent.
 func (c *conn) credit() int { return creditWindow - int(c.sent-c.received.Load()) }
+
+// frameRoom returns how long the body of a RECORD may become by more lines than its first.
+func (c *conn) frameRoom(dst []byte) int { return min(writeSize-len(dst)-maxHeader, c.credit()) }
 
 // charge counts an event whose body has n bytes, before it is written: the client may
 // confirm it at once.

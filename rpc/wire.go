@@ -80,70 +80,45 @@ func maxHeadSize(method, codec string, md Metadata) int {
 const binaryMaxVarint = 10
 
 func appendHead(b []byte, method string, timeout uint64, codec string, md Metadata) []byte {
-	b = appendString(b, headMethod, method)
-	if timeout != 0 {
-		b = protowire.AppendTag(b, headTimeout, protowire.VarintType)
-		b = protowire.AppendVarint(b, timeout)
-	}
-	b = appendString(b, headCodec, codec)
+	b = wire.AppendBytes(b, headMethod, method)
+	b = wire.AppendVarint(b, headTimeout, timeout)
+	b = wire.AppendBytes(b, headCodec, codec)
 	return appendMetadata(b, headMetadata, md)
 }
 
 func encodeEnd(e *end) ([]byte, error) {
 	var b []byte // stays nil for plain success
-	if e.code != OK {
-		b = protowire.AppendTag(b, endCode, protowire.VarintType)
-		b = protowire.AppendVarint(b, uint64(e.code))
-	}
-	b = appendString(b, endMessage, e.message)
+	b = wire.AppendVarint(b, endCode, uint64(e.code))
+	b = wire.AppendBytes(b, endMessage, e.message)
 	for _, d := range e.details {
-		b = protowire.AppendTag(b, endDetails, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(proto.Size(d)))
+		b = wire.AppendLength(b, endDetails, proto.Size(d))
 		var err error
 		if b, err = (proto.MarshalOptions{Deterministic: true}).MarshalAppend(b, d); err != nil {
 			return nil, err
 		}
 	}
 	b = appendMetadata(b, endTrailers, e.trailers)
-	if e.execution != 0 {
-		b = protowire.AppendTag(b, endExecution, protowire.VarintType)
-		b = protowire.AppendVarint(b, e.execution)
-	}
+	b = wire.AppendVarint(b, endExecution, e.execution)
 	return b, nil
-}
-
-func appendString(b []byte, n protowire.Number, s string) []byte {
-	if s == "" {
-		return b
-	}
-	b = protowire.AppendTag(b, n, protowire.BytesType)
-	return protowire.AppendString(b, s)
 }
 
 func appendMetadata(b []byte, n protowire.Number, md Metadata) []byte {
 	for _, f := range md {
-		b = protowire.AppendTag(b, n, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(sizeField(f)))
-		b = appendString(b, fieldKey, f.Key)
-		b = appendString(b, fieldValue, f.Value)
+		b = wire.AppendLength(b, n, sizeField(f))
+		b = wire.AppendBytes(b, fieldKey, f.Key)
+		b = wire.AppendBytes(b, fieldValue, f.Value)
 	}
 	return b
 }
 
 func sizeField(f Field) int {
-	n := 0
-	for _, s := range [...]string{f.Key, f.Value} {
-		if s != "" {
-			n += 1 + protowire.SizeBytes(len(s))
-		}
-	}
-	return n
+	return wire.SizeBytes(len(f.Key)) + wire.SizeBytes(len(f.Value))
 }
 
 func sizeMetadata(md Metadata) int {
 	n := 0
 	for _, f := range md {
-		n += 1 + protowire.SizeBytes(sizeField(f))
+		n += wire.SizeElement(sizeField(f))
 	}
 	return n
 }

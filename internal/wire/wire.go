@@ -98,11 +98,24 @@ func CheckUTF8(b []byte) error {
 	return nil
 }
 
-// AppendBytes appends a field of type bytes or string, also an empty one.
+// AppendBytes appends a field of type bytes or string, unless it is empty, which proto3 leaves out.
 func AppendBytes[T string | []byte](dst []byte, n protowire.Number, v T) []byte {
-	dst = protowire.AppendTag(dst, n, protowire.BytesType)
-	dst = protowire.AppendVarint(dst, uint64(len(v)))
-	return append(dst, v...)
+	if len(v) == 0 {
+		return dst
+	}
+	return AppendElement(dst, n, v)
+}
+
+// AppendElement appends a field of type bytes, string or message that is repeated or
+// optional, and so is there also when it is empty.
+func AppendElement[T string | []byte](dst []byte, n protowire.Number, v T) []byte {
+	return append(AppendLength(dst, n, len(v)), v...)
+}
+
+// AppendLength appends the beginning of a length-delimited field whose n bytes the caller appends next.
+func AppendLength(dst []byte, number protowire.Number, n int) []byte {
+	dst = protowire.AppendTag(dst, number, protowire.BytesType)
+	return protowire.AppendVarint(dst, uint64(n))
 }
 
 // AppendVarint appends a field of an integer type or bool, unless it is 0, which proto3 leaves out.
@@ -114,10 +127,18 @@ func AppendVarint(dst []byte, n protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(dst, v)
 }
 
-// SizeBytes returns the length of a field of n bytes whose number is below 16.
-func SizeBytes(n int) int { return 1 + protowire.SizeBytes(n) }
+// SizeBytes returns the length of what AppendBytes appends for n bytes, and a field number below 16.
+func SizeBytes(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return SizeElement(n)
+}
 
-// SizeVarint returns the length of what AppendVarint appends, for a number below 16.
+// SizeElement returns the length of what AppendElement appends for n bytes, and a field number below 16.
+func SizeElement(n int) int { return 1 + protowire.SizeBytes(n) }
+
+// SizeVarint returns the length of what AppendVarint appends for a field number below 16.
 func SizeVarint(v uint64) int {
 	if v == 0 {
 		return 0

@@ -78,7 +78,7 @@ func (x Rejected_Request) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Rejected_Request.Descriptor instead.
 func (Rejected_Request) EnumDescriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{7, 0}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{8, 0}
 }
 
 type Presence_State int32
@@ -133,7 +133,7 @@ func (x Presence_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Presence_State.Descriptor instead.
 func (Presence_State) EnumDescriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{11, 0}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // Cursor is the position of the last record that a client has: it wants those after it.
@@ -330,15 +330,14 @@ func (x *Leave) GetRoom() []byte {
 	return nil
 }
 
-// Publish asks to append a record to a room that the session has joined.
+// Publish asks to append records to a room that the session has joined. Each is answered.
 type Publish struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Room  []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
 	// 16 random bytes that go with the client's outbox.
 	Producer []byte `protobuf:"bytes,2,opt,name=producer,proto3" json:"producer,omitempty"`
-	// 1 to 64 bytes, unique for the producer.
-	MessageId     []byte `protobuf:"bytes,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	Body          []byte `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	// In the order in which they are appended.
+	Entries       []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -387,14 +386,61 @@ func (x *Publish) GetProducer() []byte {
 	return nil
 }
 
-func (x *Publish) GetMessageId() []byte {
+func (x *Publish) GetEntries() []*Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// Entry is a message that is to become a record.
+type Entry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 64 bytes, unique for the producer.
+	MessageId     []byte `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Body          []byte `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Entry) Reset() {
+	*x = Entry{}
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Entry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Entry) ProtoMessage() {}
+
+func (x *Entry) ProtoReflect() protoreflect.Message {
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Entry.ProtoReflect.Descriptor instead.
+func (*Entry) Descriptor() ([]byte, []int) {
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Entry) GetMessageId() []byte {
 	if x != nil {
 		return x.MessageId
 	}
 	return nil
 }
 
-func (x *Publish) GetBody() []byte {
+func (x *Entry) GetBody() []byte {
 	if x != nil {
 		return x.Body
 	}
@@ -404,7 +450,7 @@ func (x *Publish) GetBody() []byte {
 // Received tells how much of what counts has been consumed, and so lets more be sent.
 type Received struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sum of the lengths of the bodies of all RECORD, OWN, PRESENCE and MEMBERS
+	// The sum of the lengths of the bodies of all RECORD, PRESENCE and MEMBERS
 	// frames that were consumed on this stream. It never falls.
 	Bytes         uint64 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -413,7 +459,7 @@ type Received struct {
 
 func (x *Received) Reset() {
 	*x = Received{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[4]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +471,7 @@ func (x *Received) String() string {
 func (*Received) ProtoMessage() {}
 
 func (x *Received) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[4]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +484,7 @@ func (x *Received) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Received.ProtoReflect.Descriptor instead.
 func (*Received) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{4}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Received) GetBytes() uint64 {
@@ -467,7 +513,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[5]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +525,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[5]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +538,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{5}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Joined) GetRoom() []byte {
@@ -547,7 +593,7 @@ type Left struct {
 
 func (x *Left) Reset() {
 	*x = Left{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[6]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +605,7 @@ func (x *Left) String() string {
 func (*Left) ProtoMessage() {}
 
 func (x *Left) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[6]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +618,7 @@ func (x *Left) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Left.ProtoReflect.Descriptor instead.
 func (*Left) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{6}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Left) GetRoom() []byte {
@@ -605,7 +651,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[7]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +663,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[7]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +676,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{7}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Rejected) GetRequest() Rejected_Request {
@@ -689,14 +735,15 @@ func (x *Rejected) GetFirst() uint64 {
 	return 0
 }
 
-// PubAck says that the record is in the log.
+// PubAck says that records are in the log, at consecutive positions.
 type PubAck struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Room      []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
-	MessageId []byte                 `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	Epoch     uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Seq       uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
-	// It was there before, at this position.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Room  []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Of the first.
+	Seq        uint64   `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	MessageIds [][]byte `protobuf:"bytes,4,rep,name=message_ids,json=messageIds,proto3" json:"message_ids,omitempty"`
+	// They were there before, at these positions.
 	Duplicate     bool `protobuf:"varint,5,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -704,7 +751,7 @@ type PubAck struct {
 
 func (x *PubAck) Reset() {
 	*x = PubAck{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[8]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -716,7 +763,7 @@ func (x *PubAck) String() string {
 func (*PubAck) ProtoMessage() {}
 
 func (x *PubAck) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[8]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -729,19 +776,12 @@ func (x *PubAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PubAck.ProtoReflect.Descriptor instead.
 func (*PubAck) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{8}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PubAck) GetRoom() []byte {
 	if x != nil {
 		return x.Room
-	}
-	return nil
-}
-
-func (x *PubAck) GetMessageId() []byte {
-	if x != nil {
-		return x.MessageId
 	}
 	return nil
 }
@@ -760,6 +800,13 @@ func (x *PubAck) GetSeq() uint64 {
 	return 0
 }
 
+func (x *PubAck) GetMessageIds() [][]byte {
+	if x != nil {
+		return x.MessageIds
+	}
+	return nil
+}
+
 func (x *PubAck) GetDuplicate() bool {
 	if x != nil {
 		return x.Duplicate
@@ -767,26 +814,22 @@ func (x *PubAck) GetDuplicate() bool {
 	return false
 }
 
-// Record is a record of the log.
+// Record is records of the log, at consecutive positions.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Room  []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
 	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Seq   uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
-	// The identity that published it: the name of a user of the server's own trust
-	// domain, or a whole SPIFFE ID.
-	From string `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
-	// Nanoseconds since the Unix epoch, by the clock of the server that appended it.
-	Time          int64  `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"`
-	MessageId     []byte `protobuf:"bytes,6,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	Body          []byte `protobuf:"bytes,7,opt,name=body,proto3" json:"body,omitempty"`
+	// Of the first line.
+	Seq uint64 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	// At least one.
+	Lines         []*Line `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[9]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +841,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[9]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +854,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{9}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Record) GetRoom() []byte {
@@ -835,60 +878,46 @@ func (x *Record) GetSeq() uint64 {
 	return 0
 }
 
-func (x *Record) GetFrom() string {
+func (x *Record) GetLines() []*Line {
 	if x != nil {
-		return x.From
-	}
-	return ""
-}
-
-func (x *Record) GetTime() int64 {
-	if x != nil {
-		return x.Time
-	}
-	return 0
-}
-
-func (x *Record) GetMessageId() []byte {
-	if x != nil {
-		return x.MessageId
+		return x.Lines
 	}
 	return nil
 }
 
-func (x *Record) GetBody() []byte {
-	if x != nil {
-		return x.Body
-	}
-	return nil
-}
-
-// Own stands in the place of a record for the session that published it.
-type Own struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Room          []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Seq           uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
-	MessageId     []byte                 `protobuf:"bytes,4,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+// Line is one record.
+type Line struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The identity that published it: the name of a user of the server's own trust
+	// domain, or a whole SPIFFE ID. Absent: as in the nearest line before that is not
+	// own; the first of these has it.
+	From *string `protobuf:"bytes,1,opt,name=from,proto3,oneof" json:"from,omitempty"`
+	// Nanoseconds since the Unix epoch, by the clock of the server that appended it. Absent:
+	// likewise.
+	Time      *int64 `protobuf:"varint,2,opt,name=time,proto3,oneof" json:"time,omitempty"`
+	MessageId []byte `protobuf:"bytes,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Body      []byte `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	// It was published by this very session, and has the message id alone.
+	Own           bool `protobuf:"varint,5,opt,name=own,proto3" json:"own,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Own) Reset() {
-	*x = Own{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[10]
+func (x *Line) Reset() {
+	*x = Line{}
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Own) String() string {
+func (x *Line) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Own) ProtoMessage() {}
+func (*Line) ProtoMessage() {}
 
-func (x *Own) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[10]
+func (x *Line) ProtoReflect() protoreflect.Message {
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,37 +928,44 @@ func (x *Own) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Own.ProtoReflect.Descriptor instead.
-func (*Own) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{10}
+// Deprecated: Use Line.ProtoReflect.Descriptor instead.
+func (*Line) Descriptor() ([]byte, []int) {
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{11}
 }
 
-func (x *Own) GetRoom() []byte {
-	if x != nil {
-		return x.Room
+func (x *Line) GetFrom() string {
+	if x != nil && x.From != nil {
+		return *x.From
 	}
-	return nil
+	return ""
 }
 
-func (x *Own) GetEpoch() uint64 {
-	if x != nil {
-		return x.Epoch
-	}
-	return 0
-}
-
-func (x *Own) GetSeq() uint64 {
-	if x != nil {
-		return x.Seq
+func (x *Line) GetTime() int64 {
+	if x != nil && x.Time != nil {
+		return *x.Time
 	}
 	return 0
 }
 
-func (x *Own) GetMessageId() []byte {
+func (x *Line) GetMessageId() []byte {
 	if x != nil {
 		return x.MessageId
 	}
 	return nil
+}
+
+func (x *Line) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Line) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
 }
 
 // Presence says that an identity came or went.
@@ -944,7 +980,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[11]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +992,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[11]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1005,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{11}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Presence) GetRoom() []byte {
@@ -1004,7 +1040,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[12]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1052,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[12]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1065,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{12}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Members) GetRoom() []byte {
@@ -1060,13 +1096,15 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x04last\x18\x03 \x01(\x04H\x00R\x04lastB\x06\n" +
 	"\x04from\"\x1b\n" +
 	"\x05Leave\x12\x12\n" +
-	"\x04room\x18\x01 \x01(\fR\x04room\"~\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\"\x7f\n" +
 	"\aPublish\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x1a\n" +
-	"\bproducer\x18\x02 \x01(\fR\bproducer\x12\x1d\n" +
+	"\bproducer\x18\x02 \x01(\fR\bproducer\x122\n" +
+	"\aentries\x18\x03 \x03(\v2\x18.trunkline.chat.v1.EntryR\aentriesJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\x06\x10\a\":\n" +
+	"\x05Entry\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x03 \x01(\fR\tmessageId\x12\x12\n" +
-	"\x04body\x18\x04 \x01(\fR\x04bodyJ\x04\b\x05\x10\x06J\x04\b\x06\x10\aJ\x04\b\a\x10\b\" \n" +
+	"message_id\x18\x01 \x01(\fR\tmessageId\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\" \n" +
 	"\bReceived\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\x8a\x01\n" +
 	"\x06Joined\x12\x12\n" +
@@ -1092,30 +1130,28 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x13REQUEST_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fREQUEST_JOIN\x10\x01\x12\x13\n" +
 	"\x0fREQUEST_PUBLISH\x10\x02\x12\x11\n" +
-	"\rREQUEST_LEAVE\x10\x03\"\x81\x01\n" +
+	"\rREQUEST_LEAVE\x10\x03\"\x83\x01\n" +
 	"\x06PubAck\x12\x12\n" +
-	"\x04room\x18\x01 \x01(\fR\x04room\x12\x1d\n" +
-	"\n" +
-	"message_id\x18\x02 \x01(\fR\tmessageId\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x1c\n" +
-	"\tduplicate\x18\x05 \x01(\bR\tduplicate\"\xab\x01\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x1f\n" +
+	"\vmessage_ids\x18\x04 \x03(\fR\n" +
+	"messageIds\x12\x1c\n" +
+	"\tduplicate\x18\x05 \x01(\bR\tduplicate\"s\n" +
 	"\x06Record\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x12\n" +
-	"\x04from\x18\x04 \x01(\tR\x04from\x12\x12\n" +
-	"\x04time\x18\x05 \x01(\x03R\x04time\x12\x1d\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12-\n" +
+	"\x05lines\x18\x04 \x03(\v2\x17.trunkline.chat.v1.LineR\x05lines\"\x9b\x01\n" +
+	"\x04Line\x12\x17\n" +
+	"\x04from\x18\x01 \x01(\tH\x00R\x04from\x88\x01\x01\x12\x17\n" +
+	"\x04time\x18\x02 \x01(\x03H\x01R\x04time\x88\x01\x01\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x06 \x01(\fR\tmessageId\x12\x12\n" +
-	"\x04body\x18\a \x01(\fR\x04bodyJ\x04\b\b\x10\tJ\x04\b\t\x10\n" +
-	"\"`\n" +
-	"\x03Own\x12\x12\n" +
-	"\x04room\x18\x01 \x01(\fR\x04room\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x1d\n" +
-	"\n" +
-	"message_id\x18\x04 \x01(\fR\tmessageId\"\xcb\x01\n" +
+	"message_id\x18\x03 \x01(\fR\tmessageId\x12\x12\n" +
+	"\x04body\x18\x04 \x01(\fR\x04body\x12\x10\n" +
+	"\x03own\x18\x05 \x01(\bR\x03ownB\a\n" +
+	"\x05_fromB\a\n" +
+	"\x05_timeJ\x04\b\x06\x10\aJ\x04\b\a\x10\b\"\xcb\x01\n" +
 	"\bPresence\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x10\n" +
 	"\x03who\x18\x02 \x01(\tR\x03who\x127\n" +
@@ -1146,7 +1182,7 @@ func file_chat_internal_chatpb_chat_proto_rawDescGZIP() []byte {
 }
 
 var file_chat_internal_chatpb_chat_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_chat_internal_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_chat_internal_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_chat_internal_chatpb_chat_proto_goTypes = []any{
 	(Rejected_Request)(0), // 0: trunkline.chat.v1.Rejected.Request
 	(Presence_State)(0),   // 1: trunkline.chat.v1.Presence.State
@@ -1154,25 +1190,28 @@ var file_chat_internal_chatpb_chat_proto_goTypes = []any{
 	(*Join)(nil),          // 3: trunkline.chat.v1.Join
 	(*Leave)(nil),         // 4: trunkline.chat.v1.Leave
 	(*Publish)(nil),       // 5: trunkline.chat.v1.Publish
-	(*Received)(nil),      // 6: trunkline.chat.v1.Received
-	(*Joined)(nil),        // 7: trunkline.chat.v1.Joined
-	(*Left)(nil),          // 8: trunkline.chat.v1.Left
-	(*Rejected)(nil),      // 9: trunkline.chat.v1.Rejected
-	(*PubAck)(nil),        // 10: trunkline.chat.v1.PubAck
-	(*Record)(nil),        // 11: trunkline.chat.v1.Record
-	(*Own)(nil),           // 12: trunkline.chat.v1.Own
-	(*Presence)(nil),      // 13: trunkline.chat.v1.Presence
-	(*Members)(nil),       // 14: trunkline.chat.v1.Members
+	(*Entry)(nil),         // 6: trunkline.chat.v1.Entry
+	(*Received)(nil),      // 7: trunkline.chat.v1.Received
+	(*Joined)(nil),        // 8: trunkline.chat.v1.Joined
+	(*Left)(nil),          // 9: trunkline.chat.v1.Left
+	(*Rejected)(nil),      // 10: trunkline.chat.v1.Rejected
+	(*PubAck)(nil),        // 11: trunkline.chat.v1.PubAck
+	(*Record)(nil),        // 12: trunkline.chat.v1.Record
+	(*Line)(nil),          // 13: trunkline.chat.v1.Line
+	(*Presence)(nil),      // 14: trunkline.chat.v1.Presence
+	(*Members)(nil),       // 15: trunkline.chat.v1.Members
 }
 var file_chat_internal_chatpb_chat_proto_depIdxs = []int32{
-	2, // 0: trunkline.chat.v1.Join.cursor:type_name -> trunkline.chat.v1.Cursor
-	0, // 1: trunkline.chat.v1.Rejected.request:type_name -> trunkline.chat.v1.Rejected.Request
-	1, // 2: trunkline.chat.v1.Presence.state:type_name -> trunkline.chat.v1.Presence.State
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2,  // 0: trunkline.chat.v1.Join.cursor:type_name -> trunkline.chat.v1.Cursor
+	6,  // 1: trunkline.chat.v1.Publish.entries:type_name -> trunkline.chat.v1.Entry
+	0,  // 2: trunkline.chat.v1.Rejected.request:type_name -> trunkline.chat.v1.Rejected.Request
+	13, // 3: trunkline.chat.v1.Record.lines:type_name -> trunkline.chat.v1.Line
+	1,  // 4: trunkline.chat.v1.Presence.state:type_name -> trunkline.chat.v1.Presence.State
+	5,  // [5:5] is the sub-list for method output_type
+	5,  // [5:5] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_chat_internal_chatpb_chat_proto_init() }
@@ -1184,13 +1223,14 @@ func file_chat_internal_chatpb_chat_proto_init() {
 		(*Join_Cursor)(nil),
 		(*Join_Last)(nil),
 	}
+	file_chat_internal_chatpb_chat_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chat_internal_chatpb_chat_proto_rawDesc), len(file_chat_internal_chatpb_chat_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
