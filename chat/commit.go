@@ -213,6 +213,9 @@ func (r *room) catchUp(state State) error {
 		}
 		return nil
 	}
+	if r.head >= state.Head {
+		return nil // and nobody is woken: every JOIN comes here
+	}
 	for r.head < state.Head {
 		records, err := r.srv.cfg.Log.Read(r.srv.ctx, r.name, r.head+1, refreshBytes)
 		if err != nil {
