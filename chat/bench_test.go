@@ -141,3 +141,27 @@ func BenchmarkMemoryLogAtItsLimit(b *testing.B) {
 		})
 	}
 }
+
+// An append with all the marks that there may be.
+func BenchmarkMemoryLogMarks(b *testing.B) {
+	l := chat.NewMemoryLog(chat.MemoryLogConfig{})
+	head := uint64(0)
+	appendMany := func(n int) {
+		entries := make([]chat.Entry, n)
+		for i := range entries {
+			entries[i] = chat.Entry{From: "m", ID: fmt.Sprint("AbCdEfGhIjK", head+uint64(i)), Body: make([]byte, 100)}
+		}
+		if _, err := l.Append(b.Context(), "lobby", head, entries); err != nil {
+			b.Fatal(err)
+		}
+		head += uint64(n)
+	}
+	for range 2100 {
+		appendMany(100)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N/100 + 1 {
+		appendMany(100)
+	}
+}

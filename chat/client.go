@@ -265,14 +265,14 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 		} else {
 			event, err = c.nextFrame()
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, context.Cause(ctx)
-		}
-		if err != nil {
-			return nil, c.end(err)
-		}
-		if event != nil {
+		switch {
+		case err == nil && event != nil:
 			return event, nil
+		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, context.Cause(ctx)
+		default:
+			return nil, c.end(err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package chat
 import (
 	"container/heap"
 	"context"
+	"encoding/binary"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -26,7 +27,7 @@ type MemoryLogConfig struct {
 
 	// MaxMarks is how many messages are remembered, over all rooms, so that sending one
 	// again does not append it again. The oldest are forgotten first; marks outlive their
-	// records. Default 200,000, which is about 40 MB.
+	// records. Default 200,000, which is about 20 MB.
 	MaxMarks int
 }
 
@@ -36,8 +37,8 @@ const recordCost = 200
 // A MemoryLog is a [Log] that ends with the process. When a limit is reached, the oldest
 // records are trimmed. Make one with [NewMemoryLog]; it is safe for concurrent use.
 type MemoryLog struct {
-	cfg  MemoryLogConfig
-	seed maphash.Seed
+	cfg   MemoryLogConfig
+	seeds [2]maphash.Seed
 
 	mu    sync.Mutex // guards what follows
 	rooms map[string]*memoryRoom
@@ -47,6 +48,8 @@ type MemoryLog struct {
 	order fifo[markKey] // of marks
 	aged  roomHeap      // the rooms with records, the one with the oldest first
 	count uint64        // of records appended so far: tells which is oldest
+
+	scratch []byte // of markKeyLocked
 }
 
 type memoryRoom struct {
@@ -65,14 +68,23 @@ type memoryRecord struct {
 
 type watcher struct{ moved func(uint64) }
 
-type markKey struct {
-	room, from string
-	producer   Producer
-	id         string
+// A markKey stands for room, identity, producer and message id. The hashes are seeded, so nobody can aim at a
+// collision, and there is no pointer in a mark: with the names themselves an append with 200,000 marks took
+// 2.1 µs instead of 1.1, and the collector went over all of them.
+type markKey [2]uint64
+
+func (l *MemoryLog) markKeyLocked(room string, e *Entry) markKey {
+	b := append(l.scratch[:0], e.Producer[:]...)
+	for _, s := range [...]string{room, e.From, e.ID} {
+		b = binary.AppendUvarint(b, uint64(len(s))) // or "ab", "c" would be "a", "bc"
+		b = append(b, s...)
+	}
+	l.scratch = b
+	return markKey{maphash.Bytes(l.seeds[0], b), maphash.Bytes(l.seeds[1], b)}
 }
 
-// A mark remembers a message. The hash is seeded, so nobody can aim at a collision, which
-// would only take one's own changed message for the old one anyway.
+// A mark remembers a message. A collision of the body's hash, which is seeded, too, would only take one's own
+// changed message for the old one.
 type mark struct {
 	Position
 	body uint64
@@ -87,7 +99,7 @@ func NewMemoryLog(cfg MemoryLogConfig) *MemoryLog {
 	setDefault(&cfg.MaxMarks, 200_000)
 	return &MemoryLog{
 		cfg:   cfg,
-		seed:  maphash.MakeSeed(),
+		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		rooms: make(map[string]*memoryRoom),
 		marks: make(map[markKey]mark),
 	}
@@ -151,8 +163,8 @@ func (l *MemoryLog) Append(_ context.Context, room string, head uint64, entries 
 }
 
 func (l *MemoryLog) appendLocked(r *memoryRoom, e *Entry, now time.Time) Result {
-	key := markKey{room: r.name, from: e.From, producer: e.Producer, id: e.ID}
-	hash := maphash.Bytes(l.seed, e.Body)
+	key := l.markKeyLocked(r.name, e)
+	hash := maphash.Bytes(l.seeds[0], e.Body)
 	if m, ok := l.marks[key]; ok {
 		if m.body != hash {
 			return Result{Err: errorf(rpc.AlreadyExists, "the message id was used before, with another text")}
