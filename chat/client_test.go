@@ -2,7 +2,9 @@ package chat_test
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -286,4 +288,127 @@ func TestReceivedNeverFalls(t *testing.T) {
 	close(done)
 	hammer.Wait()
 	assert.Equal(t, transport.StateLive, alice.session.State(), "%v", context.Cause(alice.session.Context()))
+}
+
+// A frame counts once its last line has been returned, and not before: what Next has not returned is held by
+// the client, and is what the credit bounds.
+func TestAFrameCountsWhenItsLastLineIsReturned(t *testing.T) { // M32
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		got := make(chan uint64, 10)
+		lines := linesFrame(1, 1, theirs("i"), theirs("j"), theirs("k"))
+		h.srv = h.net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
+			transport.StreamChat: func(_ context.Context, s *transport.Stream) {
+				_, _ = s.Write(append(joinedFrame(1), lines...))
+				for {
+					typ, body, err := s.ReadFrame(func(transport.FrameType) (uint64, bool) { return 1 << 20, true })
+					if err != nil {
+						_ = s.Close()
+						return
+					}
+					if typ == 0x07 {
+						var m chatpb.Received
+						_ = protoUnmarshal(body, &m)
+						got <- m.GetBytes()
+					}
+				}
+			},
+		}})
+		u := h.client(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")
+		require.NoError(t, u.Join(t.Context(), "r", chat.Live()))
+		u.lines(2)
+		time.Sleep(time.Minute)
+		assert.Empty(t, got)
+		u.lines(3)
+		assert.Equal(t, uint64(len(lines)-2), <-got)
+	})
+}
+
+// Who gives up waiting for a place has asked for nothing, and has harmed nobody.
+func TestAContextThatEndsTakesBackItsRequest(t *testing.T) {
+	log := newFaultyLog()
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		alice := h.join("alice", "lobby")
+		release := make(chan struct{})
+		log.set(func() error { <-release; return nil }, nil, nil)
+		published := 0
+		var err error
+		for err == nil { // until the server's limits, the windows and the queue are full
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err = alice.Publish(ctx, "lobby", strings.Repeat("x", 64<<10)); err == nil {
+				published++
+			}
+			cancel()
+		}
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, published, alice.Unacknowledged())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.ErrorIs(t, alice.Join(ctx, "attic", chat.Live()), context.DeadlineExceeded)
+		close(release)
+		log.set(nil, nil, nil)
+		alice.waitFor("all", func([]chat.Event, error) bool { return alice.Unacknowledged() == 0 })
+		assert.Len(t, all[*chat.Sent](alice), published)
+		alice.say("lobby", "unharmed")
+		alice.join("attic", chat.Live())
+	})
+}
+
+// A program that starts again with its producer makes other ids, or its first messages would be
+// taken for those it published before (C3).
+func TestC3IdsAreUniqueForAProducerAcrossClients(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		seen := make(map[string]bool)
+		for range 3 {
+			session := h.net.Dial(h.srv, "alice", transport.Config{})
+			c, err := chat.NewClient(t.Context(), session, chat.ClientConfig{Producer: chat.Producer{7}})
+			require.NoError(t, err)
+			u := &user{Client: c, t: t, name: "alice", session: session, changed: make(chan struct{})}
+			go u.collect()
+			u.join("lobby", chat.Live())
+			for i := range 100 {
+				sent := u.say("lobby", fmt.Sprint(i))
+				assert.False(t, sent.Duplicate)
+				assert.False(t, seen[sent.ID], sent.ID)
+				seen[sent.ID] = true
+			}
+			u.release()
+		}
+	})
+}
+
+// What is asked in one order is carried out in it, also where several requests go out together.
+func TestRequestsKeepTheirOrder(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		alice := h.join("alice")
+		var want []string
+		for i := range 50 {
+			room := []string{"a", "b"}[i/3%2]
+			require.NoError(t, alice.Join(t.Context(), room, chat.Live()))
+			for range i % 4 {
+				id, err := alice.Publish(t.Context(), room, "x")
+				require.NoError(t, err)
+				want = append(want, id)
+			}
+			require.NoError(t, alice.Leave(t.Context(), room))
+			id, err := alice.Publish(t.Context(), room, "not in the room")
+			require.NoError(t, err)
+			want = append(want, id)
+		}
+		require.NoError(t, alice.Close())
+		assert.ErrorIs(t, alice.ended(), io.EOF)
+		var got []string
+		rejected := 0
+		for _, e := range all[chat.Event](alice) {
+			switch e := e.(type) {
+			case *chat.Sent:
+				got = append(got, e.ID)
+			case *chat.Rejected:
+				assert.Equal(t, chat.RequestPublish, e.Request)
+				got = append(got, e.ID)
+				rejected++
+			}
+		}
+		assert.Equal(t, 50, rejected)
+		assert.ElementsMatch(t, want, got)
+	})
 }

@@ -211,6 +211,26 @@ func TestAnotherServerWasFirst(t *testing.T) { // C1, C4
 	})
 }
 
+// A log may have anything for a name.
+func TestC4ASenderThatIsNotUTF8IsNoGap(t *testing.T) {
+	log := newFaultyLog()
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		_, err := log.Append(t.Context(), "lobby", 0, []chat.Entry{{From: "\xffbob", ID: "\xff", Body: []byte("\xff")}, {ID: "i"}})
+		require.NoError(t, err)
+		log.set(func() error { return &chat.Error{Code: rpc.ResourceExhausted, Reason: "\xff is full"} }, nil, nil)
+		alice := h.joinOn(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")
+		alice.join("lobby", chat.Last(2))
+		m := expect[*chat.Message](alice, nil)
+		assert.Equal(t, "\ufffdbob", m.From)
+		assert.Equal(t, "\xff", m.ID)
+		assert.Equal(t, "\xff", m.Text)
+		assert.Empty(t, expect[*chat.Message](alice, nil).From)
+		_, err = alice.Publish(t.Context(), "lobby", "x")
+		require.NoError(t, err)
+		assert.Equal(t, "\ufffd is full", expect[*chat.Rejected](alice, nil).Reason)
+	})
+}
+
 func TestNewsOfAppendsMayComeInAnyOrder(t *testing.T) { // C1
 	log := newFaultyLog()
 	log.watch = func(room string, moved func(uint64)) func() {

@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -84,6 +85,47 @@ func TestServerChecksWhatClientsDo(t *testing.T) {
 		}
 		r.write(publishFrame("lobby", "1", "it still works"))
 		r.readInto(0x0f, new(chatpb.PubAck))
+	})
+}
+
+// Each entry of a PUBLISH is answered, and what is wrong with one is nothing to the others.
+func TestEntriesOfOnePublishStandAlone(t *testing.T) { // M27
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		r := openRaw(t, h.net.Dial(h.srv, "alice", transport.Config{}))
+		r.write(joinFrame("lobby"), publishFrame("lobby", "first", "x"))
+		r.readInto(0x09, new(chatpb.Joined))
+		r.readInto(0x0f, new(chatpb.PubAck))
+		r.readInto(0x11, new(chatpb.Record))
+		m := &chatpb.Publish{Room: []byte("lobby"), Producer: make([]byte, 16)}
+		for _, id := range []string{"a", "b", "", "first", "c", "a", "d"} {
+			m.Entries = append(m.Entries, &chatpb.Entry{MessageId: []byte(id), Body: []byte("x")})
+		}
+		m.Entries = append(m.Entries, &chatpb.Entry{MessageId: []byte("first"), Body: []byte("changed")})
+		r.write(frame(0x05, m))
+		var answers []string
+		records := 0
+		for records < 4 {
+			switch typ, body := r.read(); typ {
+			case 0x0f:
+				var m chatpb.PubAck
+				require.NoError(t, proto.Unmarshal(body, &m))
+				answers = append(answers, fmt.Sprintf("%s from %d %t", m.GetMessageIds(), m.GetSeq(), m.GetDuplicate()))
+			case 0x0d:
+				var m chatpb.Rejected
+				require.NoError(t, proto.Unmarshal(body, &m))
+				answers = append(answers, fmt.Sprintf("%q %s", m.GetMessageId(), rpc.Code(m.GetCode())))
+			case 0x11:
+				var m chatpb.Record
+				require.NoError(t, proto.Unmarshal(body, &m))
+				for _, l := range m.GetLines() {
+					assert.True(t, l.GetOwn())
+				}
+				records += len(m.GetLines())
+			}
+		}
+		assert.ElementsMatch(t, []string{
+			`"" InvalidArgument`, `[a b] from 2 false`, `[first] from 1 true`, `[c] from 4 false`, `[a] from 2 true`, `[d] from 5 false`, `"first" AlreadyExists`,
+		}, answers)
 	})
 }
 
