@@ -44,6 +44,8 @@ type ClientConfig struct {
 // write before them is done. A method returns when its request has its place in that order; while
 // 64 KiB are waiting it waits, and when its context ends first, nothing was asked.
 type Client struct {
+	outbox // guarded by mu
+
 	cfg     ClientConfig
 	session *transport.Session
 	str     *transport.Stream
@@ -65,7 +67,6 @@ type Client struct {
 	unacked map[string]unacked
 	joins   map[string]int // JOINs without an answer
 	ids     uint64         // message ids made so far
-	outbox
 }
 
 // An unacked message waits for its acknowledgement.

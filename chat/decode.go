@@ -153,11 +153,11 @@ type items struct {
 }
 
 func (c *Client) pubAck(body []byte) error {
-	h, err := decodeItems(body, pubAckIDs)
+	h, err := decodeItems(body)
 	if err != nil {
 		return malformedFrame(framePubAck)
 	}
-	room := ""
+	var room string
 	if r := c.rooms[string(h.room)]; r != nil {
 		room = r.name // saves a copy
 	} else {
@@ -168,7 +168,7 @@ func (c *Client) pubAck(body []byte) error {
 }
 
 func (c *Client) record(body []byte) error {
-	h, err := decodeItems(body, recordLines)
+	h, err := decodeItems(body)
 	if err != nil {
 		return malformedFrame(frameRecord)
 	}
@@ -190,7 +190,7 @@ func (c *Client) nextItem() (Event, error) {
 	it.left--
 	it.pos.Seq++
 	if it.in == nil {
-		return c.sent(it.room, nextItem(&it.fields, pubAckIDs), pos, it.duplicate), nil
+		return c.sent(it.room, nextItem(&it.fields), pos, it.duplicate), nil
 	}
 	event, err := c.nextLine(it, pos)
 	if err == nil && it.left == 0 {
@@ -201,7 +201,7 @@ func (c *Client) nextItem() (Event, error) {
 
 func (c *Client) nextLine(it *items, pos Position) (Event, error) {
 	r := it.in
-	b := nextItem(&it.fields, recordLines)
+	b := nextItem(&it.fields)
 	l, err := decodeLine(b)
 	if err != nil {
 		return nil, malformedFrame(frameRecord)

@@ -16,7 +16,7 @@
 // # Client
 //
 // A [Client] asks with [Client.Join], [Client.Leave] and [Client.Publish], which return when the
-// request is written, and [Client.Next] returns what happened, one [Event] after the other. In each
+// request has its place in the order of those to be written, and [Client.Next] returns what happened, one [Event] after the other. In each
 // room the positions of what it returns, together with those of one's own messages, rise by one:
 // a gap is an error of the server's that ends the session, never passed over.
 //

@@ -55,8 +55,8 @@ func TestC1EveryLineSaysWhatTheLogHas(t *testing.T) {
 		var log []byte
 		sub.next = 1
 		for left := records; len(left) > 0; {
-			piece, n := left[:1+random.IntN(len(left))], 0
-			log, n = sub.appendRecords(log, piece)
+			var n int
+			log, n = sub.appendRecords(log, left[:1+random.IntN(len(left))])
 			require.Positive(t, n)
 			left = left[n:]
 		}

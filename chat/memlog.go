@@ -74,7 +74,8 @@ type watcher struct{ moved func(uint64) }
 type markKey [2]uint64
 
 func (l *MemoryLog) markKeyLocked(room string, e *Entry) markKey {
-	b := append(l.scratch[:0], e.Producer[:]...)
+	b := l.scratch[:0]
+	b = append(b, e.Producer[:]...)
 	for _, s := range [...]string{room, e.From, e.ID} {
 		b = binary.AppendUvarint(b, uint64(len(s))) // or "ab", "c" would be "a", "bc"
 		b = append(b, s...)

@@ -97,7 +97,7 @@ func TestEntriesOfOnePublishStandAlone(t *testing.T) { // M27
 		r.readInto(0x0f, new(chatpb.PubAck))
 		r.readInto(0x11, new(chatpb.Record))
 		m := &chatpb.Publish{Room: []byte("lobby"), Producer: make([]byte, 16)}
-		for _, id := range []string{"a", "b", "", "first", "c", "a", "d"} {
+		for _, id := range []string{"a", "b", "", "first", "c", "a", "d", "b", "a"} {
 			m.Entries = append(m.Entries, &chatpb.Entry{MessageId: []byte(id), Body: []byte("x")})
 		}
 		m.Entries = append(m.Entries, &chatpb.Entry{MessageId: []byte("first"), Body: []byte("changed")})
@@ -124,7 +124,7 @@ func TestEntriesOfOnePublishStandAlone(t *testing.T) { // M27
 			}
 		}
 		assert.ElementsMatch(t, []string{
-			`"" InvalidArgument`, `[a b] from 2 false`, `[first] from 1 true`, `[c] from 4 false`, `[a] from 2 true`, `[d] from 5 false`, `"first" AlreadyExists`,
+			`"" InvalidArgument`, `[a b] from 2 false`, `[first] from 1 true`, `[c] from 4 false`, `[a] from 2 true`, `[d] from 5 false`, `[b] from 3 true`, `[a] from 2 true`, `"first" AlreadyExists`,
 		}, answers)
 	})
 }

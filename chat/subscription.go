@@ -163,7 +163,7 @@ func (s *subscription) catchUp(dst []byte) ([]byte, progress) {
 			return dst, full
 		}
 		for len(records) > 0 {
-			n := 0
+			var n int
 			if dst, n = s.appendRecords(dst, records); n == 0 {
 				return dst, full
 			}
@@ -225,7 +225,7 @@ func (s *subscription) appendRecords(dst []byte, records []Record) ([]byte, int)
 		if over && rec.Seq > lastSeq || rec.Position != (Position{first.Epoch, first.Seq + uint64(n)}) {
 			break
 		}
-		size := 0
+		var size int
 		if published.has(rec.Producer, rec.Seq) && rec.From == s.who {
 			size = sizeOwn(rec.ID)
 		} else {
