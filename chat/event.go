@@ -25,7 +25,7 @@ type Joined struct {
 	Members []string // who is there, sorted, oneself among them
 }
 
-// Message is a record that others published, or this client in an earlier session.
+// Message is a record that others published, or an earlier client of one's own.
 type Message struct {
 	Room     string
 	Position Position

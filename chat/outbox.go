@@ -146,18 +146,18 @@ func (c *Client) write() {
 		}
 		freeWriteBuffer(b)
 	}
-	c.writing = false
-	if c.ending != nil {
-		c.ending <- c.closeLocked()
-		c.ending = nil
+	ending, err := c.ending, c.failed
+	if ending == nil {
+		c.writing = false
+		return
 	}
-}
-
-func (c *Client) closeLocked() error {
-	if c.failed != nil {
-		return c.failed
+	// Nothing is queued any more, for the client is closed; so this is the last writer.
+	c.mu.Unlock()
+	if err == nil {
+		err = c.str.Close() // of a stream that has not begun, it writes
 	}
-	return c.str.Close() // does not wait
+	ending <- err
+	c.mu.Lock()
 }
 
 // endLocked ends the half behind all that is queued. The channel gets the outcome.
