@@ -94,8 +94,8 @@ func TestEntriesOfOnePublishStandAlone(t *testing.T) { // M27
 		r := openRaw(t, h.net.Dial(h.srv, "alice", transport.Config{}))
 		r.write(joinFrame("lobby"), publishFrame("lobby", "first", "x"))
 		r.readInto(0x09, new(chatpb.Joined))
-		r.readInto(0x0f, new(chatpb.PubAck))
-		r.readInto(0x11, new(chatpb.Record))
+		r.read() // PUBACK and RECORD, in either order
+		r.read()
 		m := &chatpb.Publish{Room: []byte("lobby"), Producer: make([]byte, 16)}
 		for _, id := range []string{"a", "b", "", "first", "c", "a", "d", "b", "a"} {
 			m.Entries = append(m.Entries, &chatpb.Entry{MessageId: []byte(id), Body: []byte("x")})
@@ -104,7 +104,7 @@ func TestEntriesOfOnePublishStandAlone(t *testing.T) { // M27
 		r.write(frame(0x05, m))
 		var answers []string
 		records := 0
-		for records < 4 {
+		for records < 4 || len(answers) < 9 {
 			switch typ, body := r.read(); typ {
 			case 0x0f:
 				var m chatpb.PubAck
