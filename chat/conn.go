@@ -194,6 +194,7 @@ func (c *conn) publish(ctx context.Context, body []byte) error {
 	if refusal == nil {
 		refusal = checkProducer(producer)
 	}
+	var name []byte // room for rejections, which outlive the frame: one copy, or many entries would make many
 	f := wire.Over(body)
 	for {
 		req := &request{kind: requestPublish}
@@ -207,7 +208,10 @@ func (c *conn) publish(ctx context.Context, body []byte) error {
 				break
 			}
 			if e := c.checkEntry(refusal, id, text); e != nil {
-				c.answer(rejectedPublish(bytes.Clone(room), string(id), e))
+				if name == nil {
+					name = bytes.Clone(room)
+				}
+				c.answer(rejectedPublish(name, string(id), e))
 				c.wake()
 				continue
 			}

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/trunkline-go/trunkline/internal/wire"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -66,4 +68,21 @@ func TestABatchIsBoundInMessages(t *testing.T) {
 	}
 	r.work(<-r.mail)
 	assert.LessOrEqual(t, log.most, 5000)
+}
+
+// What a PUBLISH costs is bound by its length, however many entries it has and however long its room's
+// name is: each rejection has that name.
+func TestS5ManyEntriesForALongRoom(t *testing.T) {
+	srv := NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{})})
+	defer srv.Close()
+	c := sunkConn(t.Context(), srv, "a")
+	body := wire.AppendBytes(nil, fieldRoom, make([]byte, maxPublish(defaultMaxBody)/2))
+	for range len(body) / 2 {
+		body = appendEntry(body, "", "")
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_ = c.publish(t.Context(), body) // how it ends does not matter here
+	runtime.ReadMemStats(&after)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20), "bytes allocated for %d", len(body))
 }
