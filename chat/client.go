@@ -32,7 +32,8 @@ type ClientConfig struct {
 	MaxBody int
 
 	// MaxUnacknowledged is how many messages may wait for their acknowledgement; Publish
-	// waits while there are more. Default 1024.
+	// waits while there are more. Default 1024, and at most 2048: the server closes sessions for
+	// which more answers wait than it holds.
 	MaxUnacknowledged int
 }
 
@@ -85,6 +86,7 @@ type clientRoom struct {
 func NewClient(ctx context.Context, session *transport.Session, cfg ClientConfig) (*Client, error) {
 	setDefault(&cfg.MaxBody, defaultMaxBody)
 	setDefault(&cfg.MaxUnacknowledged, 1024)
+	cfg.MaxUnacknowledged = min(cfg.MaxUnacknowledged, maxUnacknowledged)
 	if cfg.Producer == (Producer{}) {
 		if _, err := rand.Read(cfg.Producer[:]); err != nil {
 			return nil, fmt.Errorf("chat: producer: %w", err)

@@ -412,3 +412,26 @@ func TestRequestsKeepTheirOrder(t *testing.T) {
 		assert.ElementsMatch(t, want, got)
 	})
 }
+
+// A client that asks for as much as it may, and reads, is not taken for one that does not read: a PUBLISH
+// has thousands of entries, and all of them may be rejected at once.
+func TestThousandsOfRejectionsAtOnce(t *testing.T) {
+	const messages = 10_000
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		c, err := chat.NewClient(t.Context(), h.net.Dial(h.srv, "alice", transport.Config{}), chat.ClientConfig{MaxUnacknowledged: messages})
+		require.NoError(t, err)
+		nowhere := strings.Repeat("x", 128)
+		go func() {
+			for range messages {
+				if _, err := c.Publish(context.Background(), nowhere, "x"); err != nil {
+					return // Next tells
+				}
+			}
+		}()
+		for i := range messages {
+			e, err := c.Next(t.Context())
+			require.NoError(t, err, "after %d", i)
+			require.IsType(t, &chat.Rejected{}, e)
+		}
+	})
+}

@@ -48,6 +48,9 @@ const (
 	maxSmall = 4 << 10
 	// maxEntries is how many bytes of entries a client puts into one PUBLISH, if it is more than one.
 	maxEntries = 64 << 10
+	// maxUnacknowledged is how many answers a client may be owed. With what a rejection has beside the
+	// longest names that is less than maxReplies and maxReplyBytes, for one PUBLISH can ask for them all at once.
+	maxUnacknowledged = 2048
 	// maxHeader is the longest header of a frame.
 	maxHeader = transport.MaxFrameHeader
 	// maxReply bounds what a client reads: JOINED and MEMBERS list a room's members.
