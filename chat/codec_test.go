@@ -2,6 +2,7 @@ package chat
 
 import (
 	"encoding/hex"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -231,6 +232,20 @@ func TestWhatALogSaysIsSentAsUTF8(t *testing.T) {
 	var rejected chatpb.Rejected
 	require.NoError(t, proto.Unmarshal(frame[2:], &rejected))
 	assert.Equal(t, "no\ufffd", rejected.GetReason())
+}
+
+// Behind the highest seq there is, nothing follows (C4).
+func TestC4SeqsDoNotBeginAgain(t *testing.T) {
+	c := &Client{rooms: map[string]*clientRoom{"r": {name: "r", next: math.MaxUint64}}, closed: true}
+	text := &chatpb.Line{From: new("a"), Time: new(int64(1)), MessageId: []byte("i"), Body: []byte("x")}
+	body, err := proto.Marshal(&chatpb.Record{Room: []byte("r"), Epoch: 1, Seq: math.MaxUint64, Lines: []*chatpb.Line{text, text}})
+	require.NoError(t, err)
+	_, err = c.decode(frameRecord, body)
+	require.NoError(t, err)
+	_, err = c.nextItem()
+	require.NoError(t, err)
+	_, err = c.nextItem()
+	require.True(t, isProtocolError(err), "%v", err)
 }
 
 // BenchmarkRecordCodec compares the hand-written codec of RECORD with the generated one, for one

@@ -238,7 +238,7 @@ func (c *Client) nextLine(it *items, pos Position) (Event, error) {
 
 // advance checks that pos is the one that comes next (C4).
 func (r *clientRoom) advance(pos Position) error {
-	if pos.Seq != r.next || pos.Epoch < r.last.Epoch || pos.Epoch == 0 {
+	if pos.Seq != r.next || pos.Epoch < r.last.Epoch || pos.Epoch == 0 || pos.Seq == 0 { // 0 is what follows the highest
 		return malformed("record %v follows %v, where %d was to come", pos, r.last, r.next)
 	}
 	r.next++
