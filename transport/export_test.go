@@ -79,10 +79,10 @@ type Verifier struct{ v *verifier }
 // NewVerifier returns one, and what counts how often it has verified a chain.
 func NewVerifier(cred *certs.Credentials) (v Verifier, verified *int) {
 	verified = new(int)
-	return Verifier{newVerifier(func(chain []*x509.Certificate) (certs.ID, error) {
+	return Verifier{newVerifier(cred, func(chain []*x509.Certificate) (certs.ID, error) {
 		*verified++
 		return cred.VerifyClient(chain)
-	}, cred.Now)}, verified
+	})}, verified
 }
 
 func (v Verifier) InHandshake(cs tls.ConnectionState) error { return v.v.inHandshake(cs) }

@@ -99,3 +99,22 @@ func TestM3ExpiredSinceTheHandshake(t *testing.T) {
 		assert.Equal(t, certs.Expired, refused.Reason)
 	})
 }
+
+// Nor is one whose authority has, which the peer need not send (M1).
+func TestM3AuthorityExpiredSinceTheHandshake(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		cred := *n.User("server")
+		authority := *cred.Authority
+		authority.NotAfter = time.Now().Add(time.Hour)
+		cred.Authority = &authority
+		v, _ := transport.NewVerifier(&cred)
+		alice := presented(t, n.User("alice"))
+		alice.PeerCertificates = alice.PeerCertificates[:1]
+		require.NoError(t, v.InHandshake(alice))
+		time.Sleep(time.Hour + time.Second)
+		_, err := v.Check(alice)
+		var refused *certs.VerifyError
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, certs.Expired, refused.Reason)
+	})
+}
