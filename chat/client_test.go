@@ -435,3 +435,16 @@ func TestThousandsOfRejectionsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Who goes on publishing finds out that nothing is written any more, also while nobody calls Next.
+func TestPublishSaysThatWritesFail(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		u := h.client(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")
+		u.session.Abort(transport.Aborted, "")
+		_, _ = u.Publish(t.Context(), "lobby", "this one fails behind its back")
+		time.Sleep(time.Second)
+		_, err := u.Publish(t.Context(), "lobby", "x")
+		assert.ErrorIs(t, err, &transport.Error{Code: transport.Aborted})
+		assert.ErrorIs(t, u.Join(t.Context(), "lobby", chat.Live()), &transport.Error{Code: transport.Aborted})
+	})
+}
