@@ -217,7 +217,7 @@ func TestOverUDP(t *testing.T) {
 	}()
 	var users []*user
 	for _, name := range []string{"alice", "bob", "carol"} {
-		s, err := transport.Dial(t.Context(), srv.Addr().String(), &transport.Config{Credentials: n.User(name)})
+		s, err := transport.Dial(t.Context(), srv.Addr().String(), &transport.Config{Credentials: n.User(name), NoReconnect: true})
 		require.NoError(t, err)
 		users = append(users, h.joinOn(s, name, "lobby"))
 	}

@@ -16,7 +16,8 @@ import (
 )
 
 // Dial opens a session with the server at addr ("host:port"). It returns after the server has
-// accepted it (S1), and gives up when ctx ends or the server is silent for too long.
+// accepted it (S1), and gives up when ctx ends or the server is silent for too long. ctx bounds the
+// first connection alone: the session connects again by itself, see [Config.NoReconnect].
 //
 // The error is an [*Error]: of class refused when either side does not accept the other's
 // certificate or the server does not want the session, protocol when it is no Trunkline server, lost when
@@ -24,11 +25,11 @@ import (
 // the code Lost, too; only the end of ctx is returned as its cause.
 func Dial(ctx context.Context, addr string, cfg *Config) (*Session, error) {
 	cfg = cfg.withDefaults()
-	s, err := newClientSession(cfg)
+	s, err := newClientSession(cfg, addr)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.connect(ctx, addr); err != nil {
+	if err := s.connect(ctx); err != nil {
 		s.mu.Lock()
 		s.endLocked(fromQUIC(err))
 		s.mu.Unlock()
@@ -40,7 +41,7 @@ func Dial(ctx context.Context, addr string, cfg *Config) (*Session, error) {
 	return s, nil
 }
 
-func newClientSession(cfg *Config) (*Session, error) {
+func newClientSession(cfg *Config, addr string) (*Session, error) {
 	var id SessionID
 	var key [16]byte
 	for _, b := range [][]byte{id[:], key[:]} {
@@ -49,24 +50,20 @@ func newClientSession(cfg *Config) (*Session, error) {
 		}
 	}
 	s := newSession(cfg, id, key)
-	s.client = true
+	s.redial = &redial{addr: addr, socket: cfg.PacketConn}
 	return s, nil
 }
 
-// connect makes one connection for the session.
-func (s *Session) connect(ctx context.Context, addr string) error {
-	udpAddr, err := net.ResolveUDPAddr("udp", addr)
+// connect makes one connection for the session. ctx bounds it until WELCOME.
+func (s *Session) connect(ctx context.Context) error {
+	pc, err := s.takeSocket()
 	if err != nil {
-		if s.cfg.PacketConn != nil {
-			_ = s.cfg.PacketConn.Close()
-		}
-		return &Error{Code: Lost, Reason: "no such address: " + addr, Err: err}
+		return &Error{Code: Lost, Reason: "no socket", Err: err}
 	}
-	pc := s.cfg.PacketConn
-	if pc == nil {
-		if pc, err = net.ListenUDP("udp", nil); err != nil {
-			return &Error{Code: Lost, Reason: "no socket", Err: err}
-		}
+	udpAddr, err := resolve(ctx, s.redial.addr)
+	if err != nil {
+		_ = pc.Close()
+		return &Error{Code: Lost, Reason: "no such address: " + s.redial.addr, Err: err}
 	}
 	tr := &quic.Transport{Conn: pc}
 	closeTransport := func() {
@@ -84,6 +81,7 @@ func (s *Session) connect(ctx context.Context, addr string) error {
 	}
 	l := newLink(s.cfg, conn, true)
 	l.sess = s
+	before := s.last // whose handlers may not have returned; nobody else makes connections
 	if err := s.hello(ctx, l, server); err != nil {
 		e := fromQUIC(err)
 		if e.Code != Lost {
@@ -98,7 +96,15 @@ func (s *Session) connect(ctx context.Context, addr string) error {
 		l.watch(closeTransport)
 		return err
 	}
-	l.run(closeTransport)
+	l.run(func() {
+		closeTransport()
+		if before != nil {
+			<-before.done // so that Wait waits for the handlers of all connections
+		}
+	})
+	if before != nil {
+		s.cfg.Logger.Info("session resumed", "session", s.id, "attempt", l.attempt, "kept", s.Kept())
+	}
 	return nil
 }
 

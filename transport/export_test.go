@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -107,8 +108,8 @@ func Running(s *Session) int {
 // QUICConfig returns the QUIC configuration of either side.
 func QUICConfig(cfg *Config) *quic.Config { return cfg.withDefaults().quicConfig() }
 
-// Resume makes a new connection for s's session, with its id and key and this attempt.
-// Until clients reconnect by themselves, it is how a test does.
+// Resume makes a new connection for s's session, with its id and key and this attempt, as another
+// process would that has them.
 func Resume(ctx context.Context, s *Session, addr string, attempt uint64, cfg *Config) (*Session, error) {
 	return ResumeWithKey(ctx, s, s.key, addr, attempt, cfg)
 }
@@ -116,9 +117,9 @@ func Resume(ctx context.Context, s *Session, addr string, attempt uint64, cfg *C
 // ResumeWithKey is Resume with another key.
 func ResumeWithKey(ctx context.Context, s *Session, key [16]byte, addr string, attempt uint64, cfg *Config) (*Session, error) {
 	again := newSession(cfg.withDefaults(), s.id, key)
-	again.client = true
+	again.redial = &redial{addr: addr, socket: cfg.PacketConn}
 	again.attempt = attempt - 1
-	if err := again.connect(ctx, addr); err != nil {
+	if err := again.connect(ctx); err != nil {
 		return nil, err
 	}
 	return again, nil
@@ -129,4 +130,12 @@ func Conn(s *Session) *quic.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.link.conn
+}
+
+// Drain drains one session of a server's, which goes on.
+func Drain(ctx context.Context, s *Session, reconnectAfter time.Duration) {
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	l.drain(ctx, reconnectAfter)
 }

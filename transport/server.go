@@ -57,7 +57,7 @@ func Listen(cfg *Config) (*Server, error) {
 	srv := &Server{
 		cfg:      cfg,
 		pc:       pc,
-		tr:       &quic.Transport{Conn: pc},
+		tr:       &quic.Transport{Conn: pc, StatelessResetKey: (*quic.StatelessResetKey)(cfg.StatelessResetKey)},
 		sessions: make(map[SessionID]*Session),
 		greeting: make(map[*quic.Conn]struct{}),
 	}
@@ -385,8 +385,8 @@ func (srv *Server) register(l *link, peer Peer, hello *controlpb.Hello) (s *Sess
 		s.stateChangedLocked()
 		l.wg.Go(func() { old.close(Replaced, "a newer connection carries this session") })
 	}
-	if s.hold != nil {
-		s.hold.Stop()
+	if s.timer != nil {
+		s.timer.Stop()
 	}
 	s.attempt, s.kept, s.peer, s.identity, s.since = hello.GetAttempt(), kept, peer, peer.ID, time.Now()
 	l.sess, l.attempt = s, hello.GetAttempt()

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ type State uint8
 // The states. There is no zero value.
 const (
 	StateLive     State = iota + 1 // a connection carries it
-	StateDetached                  // its connection was lost, and it may be resumed
+	StateDetached                  // no connection carries it, and it may be resumed
 	StateEnded                     // it is over; see Session.Wait for how
 )
 
@@ -48,30 +49,33 @@ type Peer struct {
 }
 
 // A Session is the lasting association of two authenticated peers. It is the same thing on
-// both sides, and outlives its connection: it is live, detached, or ended. It is safe
+// both sides, and outlives its connection: it is live, detached, or ended. While it is detached its
+// client connects again by itself, unless [Config.NoReconnect] says otherwise. It is safe
 // for concurrent use.
 type Session struct {
 	cfg    *Config
-	client bool
+	redial *redial // nil on the server side
 	server *Server // nil on the client side
 	id     SessionID
 	key    [16]byte        // the resume key; never logged
 	ctx    context.Context // ends with the state ended
 	cancel context.CancelCauseFunc
 
-	mu       sync.Mutex // guards what follows
-	state    State
-	link     *link         // the connection that carries it; nil unless live
-	last     *carried      // of the newest that ever did; not the link itself, whose streams may hold megabytes
-	attempt  uint64        // of the newest connection that asked for it
-	changed  chan struct{} // closed at the next change of state; nil until somebody opens a stream
-	peer     Peer
-	identity certs.ID // the client's, as the server sees it
-	kept     bool     // the server still had the session when its connection was made
-	abort    *Error   // Abort was called: neither keep nor resume it
-	outcome  *Error   // set with the state ended
-	since    time.Time
-	hold     *time.Timer
+	mu        sync.Mutex // guards what follows
+	state     State
+	since     time.Time     // of the state
+	link      *link         // the connection that carries it; nil unless live
+	last      *carried      // of the newest that ever did; not the link itself, whose streams may hold megabytes
+	attempt   uint64        // of the newest connection that asked for it
+	changed   chan struct{} // closed at the next change of its status; nil until somebody waits for that
+	peer      Peer
+	identity  certs.ID    // the client's, as the server sees it
+	kept      bool        // the server still had the session when its connection was made
+	releasing int         // calls of Release that have not been refused: it is not kept any more
+	abort     *Error      // Abort was called: neither keep nor resume it
+	cause     *Error      // why it is detached
+	outcome   *Error      // set with the state ended
+	timer     *time.Timer // while detached: to the end of a server's hold, or a client's next attempt
 }
 
 // carried is what a session remembers of a connection.
@@ -130,7 +134,9 @@ func (s *Session) Identity() certs.ID {
 }
 
 // Kept says whether the server still had the session when the connection that carries it was
-// made; on a first connection it had not.
+// made; on a first connection it had not. If it had not on a later one, which [Session.Status] tells
+// from the first, then the server has restarted, or the session was away for longer than
+// [Config.Hold]: what the server knew of it (who it was in a room, a floor that it held) is gone.
 func (s *Session) Kept() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,6 +148,45 @@ func (s *Session) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
+}
+
+// A Status is what a session is at one moment.
+type Status struct {
+	State   State
+	Attempt uint64 // of the newest connection that has carried it: 1 for the first, and more for each later one
+	Kept    bool   // see [Session.Kept]
+	Err     *Error // detached: why, or why the newest attempt failed; ended: how, with [Released] in order; else nil
+}
+
+// Status returns what the session is now, and a channel that is closed when that has changed. It is how
+// a program shows that its connection was lost, and is back:
+//
+//	for {
+//		now, changed := session.Status()
+//		show(now)
+//		if now.State == transport.StateEnded {
+//			break
+//		}
+//		<-changed
+//	}
+//
+// Who comes late misses what happened in between, and never the newest; a higher Attempt tells that there
+// was a loss.
+func (s *Session) Status() (now Status, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now = Status{State: s.state, Kept: s.kept}
+	if s.last != nil {
+		now.Attempt = s.last.attempt
+	}
+	switch s.state {
+	case StateDetached:
+		now.Err = s.cause
+	case StateEnded:
+		now.Err = s.outcome
+	case StateLive:
+	}
+	return now, s.changedLocked()
 }
 
 // Context returns a context that ends with the session; its cause is then an [*Error].
@@ -165,23 +210,21 @@ func (s *Session) GoAway() (reconnectAfter time.Duration, ok bool) {
 }
 
 // OpenStream opens a stream to the peer. While the session is detached, or the peer allows no
-// more streams, it waits for as long as ctx allows. Nothing is sent before the first write, which
-// should follow at once. Errors: [ErrGoingAway] in a release or drain, an [*Error] when
-// the session has ended, or ctx's cause. In all of them nothing was sent.
+// more streams, it waits for as long as ctx allows; so it does on a client while its server drains, if
+// the client will connect again. Nothing is sent before the first write, which
+// should follow at once. Errors: [ErrGoingAway] in a release, or in a drain after which this side does not connect
+// again, an [*Error] when the session has ended, or ctx's cause. In all of them nothing was sent.
 func (s *Session) OpenStream(ctx context.Context, t StreamType) (*Stream, error) {
 	for {
 		s.mu.Lock()
-		if s.changed == nil {
-			s.changed = make(chan struct{})
-		}
-		l, changed, outcome := s.link, s.changed, s.outcome
+		l, changed, outcome := s.link, s.changedLocked(), s.outcome
 		s.mu.Unlock()
 		if outcome != nil {
 			return nil, outcome
 		}
 		if l != nil {
 			str, err := l.open(ctx, t)
-			if err == nil || !l.isClosed() {
+			if err == nil || !l.isClosed() && !(errors.Is(err, ErrGoingAway) && s.outlives(l)) {
 				return str, err
 			}
 		}
@@ -193,25 +236,65 @@ func (s *Session) OpenStream(ctx context.Context, t StreamType) (*Stream, error)
 	}
 }
 
+// outlives says whether the session will go on after the drain that is under way on l.
+func (s *Session) outlives(l *link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.redial == nil || s.abort != nil || s.releasing > 0 || !s.keep(Drained) {
+		return false
+	}
+	l.mu.Lock() // after the session's
+	defer l.mu.Unlock()
+	return l.goneAway
+}
+
 // Release ends the session in order: nothing new starts, everything that either side has sent
 // arrives, what is under way comes to its end; then it returns nil. Each step may take
 // [Config.ReleaseTimeout], and all of them as long as ctx allows; after that the session is
 // aborted with ReleaseTimeout. A peer that refuses gives a [*NotFinishedError], and the session
 // goes on as before. Any other end of the session is an [*Error].
 //
+// A session that is detached ends at once, with Aborted; one that is lost meanwhile ends with
+// that, and is not resumed.
+//
 // Neither Release nor Wait may be called from a [Handler] of the same session, for which they wait.
 func (s *Session) Release(ctx context.Context) error {
-	s.mu.Lock()
-	l := s.link
-	s.mu.Unlock()
-	if l == nil {
-		s.Abort(Aborted, "released while detached")
-		return s.Wait(ctx)
-	}
-	if err := l.finish(ctx, leave); err != nil {
-		return err
+	l := s.beginRelease()
+	for l != nil {
+		if err := l.finish(ctx, leave); err != nil {
+			s.mu.Lock()
+			s.releasing--
+			s.mu.Unlock()
+			return err
+		}
+		<-l.closed // soon
+		l = s.replaced(l)
 	}
 	return s.Wait(ctx)
+}
+
+// beginRelease makes sure that the session does not outlive the connection that it returns. There is
+// none if the session was detached, and has ended with that.
+func (s *Session) beginRelease() *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releasing++
+	if s.link == nil {
+		s.endLocked(&Error{Code: Aborted, Reason: "released while detached"})
+		return nil
+	}
+	s.stateChangedLocked() // whoever waits for the end of a drain to open a stream
+	return s.link
+}
+
+// replaced returns the connection with which the client has come back meanwhile, if it has.
+func (s *Session) replaced(l *link) *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == l { // and is about to end
+		return nil
+	}
+	return s.link
 }
 
 // Abort ends the session at once; what is under way is lost. The peer learns code and reason,
@@ -242,11 +325,21 @@ func (s *Session) Wait(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	s.mu.Lock()
-	l, outcome := s.last, s.outcome
+	outcome := s.outcome
+	var connection, attempt <-chan struct{}
+	if s.last != nil {
+		connection = s.last.done
+	}
+	if s.redial != nil && s.redial.trying != nil {
+		attempt = s.redial.trying
+	}
 	s.mu.Unlock()
-	if l != nil {
+	for _, done := range []<-chan struct{}{connection, attempt} {
+		if done == nil {
+			continue
+		}
 		select {
-		case <-l.done:
+		case <-done:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -273,7 +366,7 @@ func (s *Session) goLive(l *link) *Error {
 	if l.attempt != s.attempt {
 		return &Error{Code: Replaced, Reason: "overtaken by a newer connection of this session"}
 	}
-	s.link, s.last, s.state = l, &carried{attempt: l.attempt, done: l.done}, StateLive
+	s.link, s.last, s.state, s.since = l, &carried{attempt: l.attempt, done: l.done}, StateLive, time.Now()
 	s.stateChangedLocked()
 	return nil
 }
@@ -287,7 +380,7 @@ func (s *Session) linkClosed(l *link, reconnectAfter time.Duration, goneAway boo
 	}
 	s.last.reconnectAfter, s.last.goneAway = reconnectAfter, goneAway
 	s.link = nil
-	if s.abort != nil || !s.keep(l.outcome.Code) {
+	if s.abort != nil || s.releasing > 0 || !s.keep(l.outcome.Code) {
 		s.endLocked(l.outcome)
 		return
 	}
@@ -332,10 +425,13 @@ func (s *Session) evict() bool {
 	return true
 }
 
-// keep says whether a session outlives its connection's end by code. A client's does
-// not; a server's does unless the client is gone for good.
+// keep says whether a session outlives its connection's end by code. A client's does if it
+// connects again; a server's does unless the client is gone for good.
 func (s *Session) keep(code CloseCode) bool {
-	if s.client || s.cfg.Hold < 0 || s.server.closed.Load() {
+	if s.redial != nil {
+		return !s.cfg.NoReconnect && code.resumable()
+	}
+	if s.cfg.Hold < 0 || s.server.closed.Load() {
 		return false
 	}
 	switch code.Class() {
@@ -348,13 +444,19 @@ func (s *Session) keep(code CloseCode) bool {
 	return false
 }
 
-// detachLocked holds the session for Config.Hold; why is how it ends if nobody comes back.
+// detachLocked holds the session for Config.Hold on a server, and on a client until it is resumed; why
+// is how it ends if it is not.
 func (s *Session) detachLocked(why *Error) {
-	s.state = StateDetached
-	s.since = time.Now()
+	lasted := time.Since(s.since)
+	s.state, s.since, s.cause = StateDetached, time.Now(), why
 	s.stateChangedLocked()
+	if s.redial != nil {
+		s.redial.lost(s.cfg, lasted)
+		s.redialLocked(why, s.last.reconnectAfter)
+		return
+	}
 	attempt := s.attempt
-	s.hold = time.AfterFunc(s.cfg.Hold, func() {
+	s.timer = time.AfterFunc(s.cfg.Hold, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.state == StateDetached && s.attempt == attempt {
@@ -369,8 +471,8 @@ func (s *Session) endLocked(outcome *Error) {
 		return
 	}
 	s.state, s.outcome, s.link = StateEnded, outcome, nil
-	if s.hold != nil {
-		s.hold.Stop()
+	if s.timer != nil {
+		s.timer.Stop()
 	}
 	s.stateChangedLocked()
 	s.cancel(outcome)
@@ -384,6 +486,14 @@ func (s *Session) endLocked(outcome *Error) {
 // logEnd says how the session ended.
 func (s *Session) logEnd(identity certs.ID, outcome *Error) {
 	s.cfg.Logger.Info("session ended", "session", s.id, "identity", identity, "code", outcome.Code, "remote", outcome.Remote, "reason", outcome.Reason)
+}
+
+// changedLocked returns a channel that is closed at the next change.
+func (s *Session) changedLocked() <-chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
 }
 
 func (s *Session) stateChangedLocked() {

@@ -37,7 +37,7 @@ func overUDP(tb testing.TB, cfg transport.Config) (*transport.Server, func(name 
 	return srv, func(name string) *transport.Session {
 		cred, err := authority.IssueUser(name)
 		require.NoError(tb, err)
-		s, err := transport.Dial(context.Background(), srv.Addr().String(), &transport.Config{Credentials: cred})
+		s, err := transport.Dial(context.Background(), srv.Addr().String(), &transport.Config{Credentials: cred, NoReconnect: true})
 		require.NoError(tb, err)
 		return s
 	}

@@ -107,7 +107,7 @@ func idleTimeout(quiet bool) time.Duration {
 }
 
 func dialTrunkline(ctx context.Context, addr string, cred *certs.Credentials, quiet bool) (*transport.Session, error) {
-	cfg := &transport.Config{Credentials: cred, IdleTimeout: idleTimeout(quiet)}
+	cfg := &transport.Config{Credentials: cred, IdleTimeout: idleTimeout(quiet), NoReconnect: true} // a loss must show
 	if quiet {
 		cfg.PingAfter = -1
 	}

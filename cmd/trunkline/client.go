@@ -45,7 +45,8 @@ func (a *app) clientFlags(fs *pflag.FlagSet) clientFlags {
 	}
 }
 
-// dial opens a session with the server, as the identity that the flags choose.
+// dial opens a session with the server, as the identity that the flags choose. It ends with its
+// connection, for the commands say how that ended, and exit.
 func (a *app) dial(ctx context.Context, f clientFlags) (*transport.Session, error) {
 	if *f.as != "" {
 		if err := certs.ValidName(*f.as); err != nil {
@@ -69,6 +70,7 @@ func (a *app) dial(ctx context.Context, f clientFlags) (*transport.Session, erro
 	return transport.Dial(ctx, *f.server, &transport.Config{
 		Credentials: cred,
 		Name:        "trunkline/" + version,
+		NoReconnect: true,
 	})
 }
 

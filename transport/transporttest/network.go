@@ -31,7 +31,7 @@ type Network struct {
 	authority *certs.Authority
 
 	mu    sync.Mutex // guards what follows
-	hosts byte       // how many there are
+	hosts uint16     // how many there are
 	users map[string]*certs.Credentials
 }
 
@@ -71,15 +71,27 @@ func (n *Network) User(name string) *certs.Credentials {
 // Conn adds a host to the network and returns its socket.
 func (n *Network) Conn() net.PacketConn {
 	n.t.Helper()
+	return n.ConnAt(n.newAddr())
+}
+
+// newAddr returns the address of a new host.
+func (n *Network) newAddr() *net.UDPAddr {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.hosts++
-	addr := &net.UDPAddr{IP: net.IPv4(10, 0, 0, n.hosts), Port: 4433}
-	one := &simnet.Simnet{Router: n.router} // one each, for they start one by one
+	return &net.UDPAddr{IP: net.IPv4(10, 0, byte(n.hosts>>8), byte(n.hosts)), Port: 4433}
+}
+
+// ConnAt returns another socket for a host whose socket was closed.
+func (n *Network) ConnAt(addr *net.UDPAddr) net.PacketConn {
+	n.t.Helper()
+	host := &host{router: n.router}
+	one := &simnet.Simnet{Router: host} // one each, for they start one by one
 	conn := one.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{LatencyFunc: func(p simnet.Packet) time.Duration {
 		return n.rtt/2 + n.router.queued(p.To)
 	}})
 	require.NoError(n.t, one.Start())
+	n.router.AddNode(addr, host.receiver)
 	n.t.Cleanup(func() {
 		_ = conn.Close()
 		_ = one.Close()
@@ -113,7 +125,11 @@ func (n *Network) Listen(cfg transport.Config) *transport.Server {
 	return srv
 }
 
-// Dial opens a session of the user called name with srv. It is aborted with the test.
+// NewConn is Conn for transport.Config.NewPacketConn.
+func (n *Network) NewConn() (net.PacketConn, error) { return n.Conn(), nil }
+
+// Dial opens a session of the user called name with srv. It is aborted with the test. It ends with its
+// connection, unless cfg says with NewConn where to get a socket for the next.
 func (n *Network) Dial(srv *transport.Server, name string, cfg transport.Config) *transport.Session {
 	n.t.Helper()
 	s, err := n.TryDial(context.Background(), srv, name, cfg)
@@ -127,7 +143,7 @@ func (n *Network) TryDial(ctx context.Context, srv *transport.Server, name strin
 	if cfg.Credentials == nil {
 		cfg.Credentials = n.User(name)
 	}
-	if cfg.PacketConn == nil {
+	if cfg.PacketConn == nil && cfg.NewPacketConn == nil {
 		cfg.PacketConn = n.Conn()
 	}
 	s, err := transport.Dial(ctx, srv.Addr().String(), &cfg)
@@ -161,9 +177,32 @@ func (n *Network) Drop(drop func(Packet) bool) { n.router.setDrop(drop) }
 // Cut makes every packet vanish from now on.
 func (n *Network) Cut() { n.Drop(func(Packet) bool { return true }) }
 
+// Kill makes srv vanish without a word, and returns where it was, for ConnAt.
+func (n *Network) Kill(srv *transport.Server) *net.UDPAddr {
+	addr := srv.Addr().(*net.UDPAddr)
+	n.Drop(func(p Packet) bool { return p.From.String() == addr.String() })
+	_ = srv.Close()
+	n.Drop(nil)
+	return addr
+}
+
+// Rebind makes the host at addr appear at another address from now on, as it does behind a NAT that has
+// forgotten it. What is sent to the old address is lost.
+func (n *Network) Rebind(addr net.Addr) { n.router.rebind(addr, n.newAddr()) }
+
 // Limit makes the way to each host carry at most rate bits per second from now on, with a queue
 // of buffer bytes before it; what does not fit is lost. Without it no packet waits for another.
 func (n *Network) Limit(rate, buffer int) { n.router.limit(rate, buffer) }
+
+// A host is the router as one link sees it, which is not to receive before it has started: somebody may be sending
+// to an address that is used again.
+type host struct {
+	*router
+	receiver simnet.PacketReceiver
+}
+
+// AddNode implements simnet.Router.
+func (h *host) AddNode(_ net.Addr, receiver simnet.PacketReceiver) { h.receiver = receiver }
 
 // router loses packets on request, and when a queue is full.
 type router struct {
@@ -174,6 +213,32 @@ type router struct {
 	rate   int                  // bits per second; 0: no limit
 	buffer int                  // bytes
 	free   map[string]time.Time // by destination: when its queue will be empty
+	outer  map[string]net.Addr  // by host: the address at which it appears
+	inner  map[string]net.Addr  // and back; nil for one that a host has left
+}
+
+func (r *router) rebind(host, outer net.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.outer == nil {
+		r.outer, r.inner = make(map[string]net.Addr), make(map[string]net.Addr)
+	}
+	r.outer[host.String()] = outer
+	r.inner[host.String()], r.inner[outer.String()] = nil, host
+}
+
+// translate does to p what a NAT does, and says whether it knows where p goes.
+func (r *router) translate(p *simnet.Packet) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if outer, ok := r.outer[p.From.String()]; ok {
+		p.From = outer
+	}
+	inner, ok := r.inner[p.To.String()]
+	if ok && inner != nil {
+		p.To = inner
+	}
+	return !ok || inner != nil
 }
 
 func (r *router) setDrop(drop func(Packet) bool) {
@@ -224,7 +289,7 @@ func (r *router) lose(p simnet.Packet) bool {
 
 // SendPacket implements simnet.Router.
 func (r *router) SendPacket(p simnet.Packet) error {
-	if !r.lose(p) {
+	if r.translate(&p) && !r.lose(p) {
 		_ = r.PerfectRouter.SendPacket(p) // to a host that is gone: lost
 	}
 	return nil
