@@ -186,8 +186,41 @@ func (c *clientCall) closeSend() error {
 	return nil
 }
 
-// sendOnly sends a request of one message: HEAD, message and FIN together.
+// reset makes c a call that has not begun. Its stream is over, and stays until there is another.
+func (c *clientCall) reset() {
+	*c = clientCall{ctx: c.ctx, str: c.str, method: c.method, opts: c.opts}
+}
+
+// resend calls send, which sends the first of an open call, and does so again on the next connection as long as
+// this one has ended before anything left.
+func (c *clientCall) resend(conn Conn, send func() error) error {
+	for {
+		err := send()
+		if !again(err) {
+			return err
+		}
+		_ = c.finish(err, transport.StreamCanceled)
+		c.reset()
+		if e := c.open(conn); e != nil {
+			return e
+		}
+	}
+}
+
+// sendOnly sends a request of one message, on the next connection if this one ends before anything left.
+// The message is then encoded again: what was encoded is kept for no longer than a write takes.
 func (c *clientCall) sendOnly(conn Conn, m any) *Error {
+	for {
+		e := c.sendOnce(conn, m)
+		if e == nil || !e.again {
+			return e
+		}
+		c.reset()
+	}
+}
+
+// sendOnce sends HEAD, message and FIN together.
+func (c *clientCall) sendOnce(conn Conn, m any) *Error {
 	buf, e := c.encode(m)
 	if e != nil {
 		return e.notStarted()
@@ -209,12 +242,18 @@ func (c *clientCall) sendOnly(conn Conn, m any) *Error {
 	return nil
 }
 
-// invoke makes a call of one message each way.
+// invoke makes a call of one message each way. It makes it on the next connection if the peer has rejected
+// it because it goes away.
 func (c *clientCall) invoke(conn Conn, req, res any) error {
-	if err := c.sendOnly(conn, req); err != nil {
-		return err
+	for {
+		if err := c.sendOnly(conn, req); err != nil {
+			return err
+		}
+		if err := c.receiveOnly(res); !again(err) {
+			return err
+		}
+		c.reset()
 	}
-	return c.receiveOnly(res)
 }
 
 // receiveOnly receives a response of one message.

@@ -55,6 +55,19 @@ type Error struct {
 	Remote bool
 	// Err is the cause on this side, if any: an [*transport.Error], say. Never sent.
 	Err error
+
+	// again says that nothing of the call ran, and that its connection is to blame, which has ended or takes no
+	// more: the next one may serve it.
+	again bool
+}
+
+// again says whether a call that failed with err may be made once more, on the next connection (R4).
+func again(err error) bool {
+	if err == nil {
+		return false
+	}
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.again
 }
 
 // Errorf returns an Error whose message is the formatted text, which crosses the wire. An

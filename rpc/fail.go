@@ -42,6 +42,7 @@ func (c *clientCall) fail(err error) *Error {
 	e := c.translate(err)
 	if !c.headSent.Load() {
 		e.Execution = NotStarted
+		_, e.again = errors.AsType[*transport.Error](err)
 	}
 	return e
 }
@@ -76,8 +77,20 @@ func (c *clientCall) receiveError(err error) error {
 	if reset, ok := errors.AsType[*transport.StreamError](err); ok &&
 		reset.Remote && reset.Code == transport.StreamRejected && !c.begun && !c.partial() {
 		e.Execution = NotStarted
+		e.again = c.draining()
 	}
 	return c.finish(e, transport.StreamCanceled)
+}
+
+// draining says whether the connection takes no more calls, so that the next would go to another. A peer that
+// rejects a call without that would reject it again.
+func (c *clientCall) draining() bool {
+	select {
+	case <-c.str.Draining():
+		return true
+	default:
+		return false
+	}
 }
 
 // partial says whether the beginning of a frame's body is there. Of a frame's bare header the

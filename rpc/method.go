@@ -161,12 +161,12 @@ func (m ClientStreamMethod[Req, Res]) Call(ctx context.Context, conn Conn, reqs 
 	}()
 	var err error
 	for req := range reqs {
-		if err = c.send(req); err != nil {
+		if err = c.resend(conn, func() error { return c.send(req) }); err != nil {
 			break
 		}
 	}
 	if err == nil {
-		err = c.closeSend()
+		err = c.resend(conn, c.closeSend)
 	}
 	done = true
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -302,12 +302,14 @@ func (l *link) handleGoAway(m *controlpb.GoAway) error {
 	}
 	until := l.goAwayUntil
 	l.mu.Unlock()
+	if q != nil {
+		l.startDraining() // first: whose stream is rejected looks whether that is why
+	}
 	l.rejectAbove(m.GetLastStream())
 	if q == nil {
 		return nil
 	}
 	l.log.Info("server drains", "session", l.sess.id, "reason", printable(m.GetReason()))
-	l.startDraining()
 	l.wg.Go(func() {
 		// The server cuts off whoever is late, so its clock goes first.
 		ctx, cancel := context.WithDeadline(context.Background(), until.Add(l.cfg.ReleaseTimeout))
