@@ -249,8 +249,8 @@ func (c *Client) Close() error {
 }
 
 // Next returns the next event. The error is io.EOF after the orderly end of the stream, ctx's
-// cause when that ends first (the next call goes on), a *transport.Error when the session has
-// ended, or a *transport.StreamError when the stream was reset. When the server breaks
+// cause when that ends first (the next call goes on), a *transport.Error when the session, or the
+// connection that carried the stream, has ended, or a *transport.StreamError when the stream was reset. When the server breaks
 // the protocol, or the order of a room's records (C4), the session is aborted.
 func (c *Client) Next(ctx context.Context) (Event, error) {
 	if c.err != nil {

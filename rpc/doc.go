@@ -27,16 +27,22 @@
 // Every call that fails returns an [*Error]: a [Code] of gRPC's, and an [Execution], which says
 // whether the call has run. It is NotStarted only for sure: when nothing of the call was
 // ever written, when the peer reset the stream as rejected before any byte of a response, or
-// when the peer says so. Everything else without an answer is Maybe. Nothing is sent again by itself.
+// when the peer says so. Everything else without an answer is Maybe.
+//
+// On a session that resumes by itself a call waits for a connection, as long as its context allows. One whose
+// connection ends before anything of it was written is made again on the next, and so is a unary call that was
+// rejected because the server drains (R4); a call with a stream of requests, until the first has been
+// written. A Bidi call takes that upon itself only until its stream is open: after that Send says NotStarted.
+// Nothing else is sent again by itself.
 //
 // What a call ends with:
 //
 //	what happened                                      code               execution
-//	no stream: session ends, released or drained       Unavailable        NotStarted
+//	no stream: session ends, released or drained       Unavailable        NotStarted, if it is not resumed
 //	no stream: context over; request cannot be sent    as fits            NotStarted
 //	refused by the peer's Mux                          as END says        NotStarted
 //	answered by the handler                            as END says        Ran
-//	reset as rejected, before any byte of a response   Unavailable        NotStarted
+//	reset as rejected, before any byte of a response   Unavailable        NotStarted, the same
 //	reset as canceled, deadline                        the same           Maybe
 //	reset as too-large, excessive-load                 ResourceExhausted  Maybe
 //	reset as unknown-type                              Unimplemented      Maybe

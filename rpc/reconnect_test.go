@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -216,7 +217,7 @@ func TestR4NoCallRunsTwice(t *testing.T) {
 	for range 3 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { killAtRandom(t, rand.New(rand.NewPCG(seed, 0))) }) //nolint:gosec // G404: a test
+			synctest.Test(t, func(t *testing.T) { killAtRandom(t, rand.New(rand.NewPCG(seed, 0))) })
 		})
 	}
 }
@@ -301,7 +302,9 @@ func killAtRandom(t *testing.T, random *rand.Rand) {
 			assert.Equal(t, 1, ran, "call %d succeeded", i)
 			continue
 		}
-		e := wantError(t, err, rpc.Unavailable, err.(*rpc.Error).Execution) //nolint:errorlint // calls return no other
+		e, _ := errors.AsType[*rpc.Error](err)
+		require.NotNil(t, e, "%v", err)
+		assert.Equal(t, rpc.Unavailable, e.Code(), "%v", err)
 		if e.Execution == rpc.NotStarted {
 			notStarted++
 			assert.Zero(t, ran, "call %d was not started", i)

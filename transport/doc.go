@@ -26,15 +26,27 @@
 // [Server.Shutdown].
 //
 // How a session ended is an [*Error] with a [CloseCode]; the code's [Class] says
-// what a client does next. A session whose connection was lost is detached on
-// the server for [Config.Hold], and its client may resume it.
+// what a client does next.
+//
+// # Resume
+//
+// A session outlives its connection. After a loss, an abort by the peer or a drain it is detached: its server holds
+// it for [Config.Hold], and its client connects again by itself, soon and then with backoff
+// ([Config.ReconnectBackoff]), or after the delay that a draining server gave. It is the same
+// session, with the same handlers, on both sides; what was under way on streams has ended with the
+// connection. [Session.Kept] says whether the server still had it, and [Session.Status] shows what
+// happens to it.
 //
 //	state     event                                        next
-//	live      released; refused; protocol error            ended
-//	live      drained, aborted or lost, on the server      detached
-//	live      drained, aborted or lost, on the client      ended
+//	live      released; refused; protocol error; Abort     ended
+//	live      drained, aborted by the peer, or lost        detached
+//	live      the same, in a Release of this side          ended
+//	live      the same, with NoReconnect or no Hold        ended
 //	detached  HELLO with its id, key and a higher attempt  live
-//	detached  Hold has passed                              ended
+//	detached  WELCOME, on the client                       live
+//	detached  an attempt is refused, on the client         ended
+//	detached  Hold or ReconnectTimeout has passed          ended
+//	detached  Release or Abort                             ended
 //
 // The wire is described in PROTOCOL.md. The names follow RFC 9000 (streams,
 // codes) and ITU-T X.225 (release, abort).
