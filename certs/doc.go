@@ -31,9 +31,10 @@
 //	default                        the name of the default user
 //	issued                         every key signed for a user: "FINGERPRINT NAME"
 //	revoked                        what is denied: "name NAME" and "key FINGERPRINT NAME"
+//	reset.key                      the server's stateless reset key, 32 bytes in hex
 //	serve.lock     update.lock     locks; the operating system frees them after a crash
 //
-// Keys are PKCS#8 in PEM with mode 0600; a key is created once and never
+// Keys are PKCS#8 in PEM but for reset.key, with mode 0600; a key is created once and never
 // overwritten. Every file appears whole or not at all, also through a power cut,
 // and whatever was cut short is completed by the next call that needs it. A file
 // that cannot be understood is an error that names it, and is left as it is. The
