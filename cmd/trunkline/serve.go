@@ -60,6 +60,11 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		return err
 	}
 
+	resetKey, err := home.ResetKey()
+	if err != nil {
+		return err
+	}
+
 	rooms := chat.NewServer(chat.Config{
 		Log:    chat.NewMemoryLog(chat.MemoryLogConfig{}),
 		Domain: cred.ID().Domain,
@@ -67,10 +72,11 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	})
 	defer rooms.Close()
 	srv, err := transport.Listen(&transport.Config{
-		Credentials: cred,
-		Addr:        *listen,
-		Name:        "trunkline/" + version,
-		Logger:      log,
+		Credentials:       cred,
+		Addr:              *listen,
+		Name:              "trunkline/" + version,
+		Logger:            log,
+		StatelessResetKey: &resetKey,
 		Authorize: func(_ context.Context, p transport.Peer) error {
 			return checkRevoked(home, p)
 		},
