@@ -562,6 +562,29 @@ func TestLossDuringRelease(t *testing.T) {
 	})
 }
 
+// A client that comes back while the server releases its session finds that gone when the release is over, and has a
+// new one: a release does not move to another connection.
+func TestComingBackDuringAReleaseOfTheServers(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		srv := n.Listen(transport.Config{Handlers: on(func(ctx context.Context, _ *transport.Stream) { <-ctx.Done() })})
+		client, server := n.Pair(srv, "alice", lasting(n))
+		go func() { _, _ = say(t.Context(), client, "never answered") }()
+		time.Sleep(time.Second)
+		released := make(chan error, 1)
+		go func() { released <- server.Release(t.Context()) }()
+		time.Sleep(time.Second)
+		old := server.Peer().Addr.String()
+		n.Drop(func(p transporttest.Packet) bool { return p.From.String() == old || p.To.String() == old })
+		closeConn(t, client, transport.Internal) // which the server does not learn
+		begun := time.Now()
+		now := awaitStatus(t, client, func(now transport.Status) bool { return now.Err != nil && now.Err.Remote })
+		assert.Equal(t, transport.Aborted, now.Err.Code)
+		require.Error(t, <-released)
+		assert.Less(t, time.Since(begun), 11*time.Second)
+		assert.False(t, awaitResume(t, client, 2).Kept)
+	})
+}
+
 // A release that is refused changes nothing: the session is resumed after a loss.
 func TestSessionIsResumedAfterARefusedRelease(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {

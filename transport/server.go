@@ -376,6 +376,8 @@ func (srv *Server) register(l *link, peer Peer, hello *controlpb.Hello) (s *Sess
 			return nil, false, "", s.outcome.unsaid()
 		case s.abort != nil: // its link is being closed
 			return nil, false, "", s.abort
+		case s.releasing > 0: // who comes back later has a new one
+			return nil, false, "", &Error{Code: Aborted, Reason: "the session is being released"}
 		}
 		kept = true
 	}

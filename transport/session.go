@@ -71,7 +71,7 @@ type Session struct {
 	peer      Peer
 	identity  certs.ID    // the client's, as the server sees it
 	kept      bool        // the server still had the session when its connection was made
-	releasing int         // calls of Release that have not been refused: it is not kept any more
+	releasing int         // calls of Release that have not been refused: it ends with the connection that carries it
 	abort     *Error      // Abort was called: neither keep nor resume it
 	cause     *Error      // why it is detached
 	outcome   *Error      // set with the state ended
@@ -259,16 +259,13 @@ func (s *Session) outlives(l *link) bool {
 //
 // Neither Release nor Wait may be called from a [Handler] of the same session, for which they wait.
 func (s *Session) Release(ctx context.Context) error {
-	l := s.beginRelease()
-	for l != nil {
+	if l := s.beginRelease(); l != nil {
 		if err := l.finish(ctx, leave); err != nil {
 			s.mu.Lock()
 			s.releasing--
 			s.mu.Unlock()
 			return err
 		}
-		<-l.closed // soon
-		l = s.replaced(l)
 	}
 	return s.Wait(ctx)
 }
@@ -284,16 +281,6 @@ func (s *Session) beginRelease() *link {
 		return nil
 	}
 	s.stateChangedLocked() // whoever waits for the end of a drain to open a stream
-	return s.link
-}
-
-// replaced returns the connection with which the client has come back meanwhile, if it has.
-func (s *Session) replaced(l *link) *link {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.link == l { // and is about to end
-		return nil
-	}
 	return s.link
 }
 
