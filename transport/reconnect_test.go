@@ -480,7 +480,13 @@ func TestReleaseWhileDetached(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *transporttest.Network) {
 				srv := n.Listen(transport.Config{})
-				client, server := n.Pair(srv, "alice", lasting(n))
+				cfg := lasting(n)
+				var socket net.PacketConn
+				cfg.NewPacketConn = func() (net.PacketConn, error) {
+					socket = n.Conn()
+					return socket, nil
+				}
+				client, server := n.Pair(srv, "alice", cfg)
 				closeConn(t, server, transport.Internal)
 				synctest.Wait()
 				awaitDetached(t, client)
@@ -490,6 +496,8 @@ func TestReleaseWhileDetached(t *testing.T) {
 				err := client.Release(t.Context())
 				require.ErrorIs(t, err, &transport.Error{Code: transport.Aborted})
 				assert.Less(t, time.Since(begun), 100*time.Millisecond)
+				_, err = socket.WriteTo([]byte("x"), srv.Addr())
+				require.Error(t, err, "what the attempt had is closed")
 				_, err = client.OpenStream(t.Context(), transport.StreamRPC)
 				require.ErrorIs(t, err, &transport.Error{Code: transport.Aborted})
 			})

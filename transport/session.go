@@ -224,7 +224,7 @@ func (s *Session) OpenStream(ctx context.Context, t StreamType) (*Stream, error)
 		}
 		if l != nil {
 			str, err := l.open(ctx, t)
-			if err == nil || !l.isClosed() && !(errors.Is(err, ErrGoingAway) && s.outlives(l)) {
+			if err == nil || !l.isClosed() && !s.outlives(l, err) {
 				return str, err
 			}
 		}
@@ -236,8 +236,11 @@ func (s *Session) OpenStream(ctx context.Context, t StreamType) (*Stream, error)
 	}
 }
 
-// outlives says whether the session will go on after the drain that is under way on l.
-func (s *Session) outlives(l *link) bool {
+// outlives says whether err means a drain of l's, after which the session will go on.
+func (s *Session) outlives(l *link, err error) bool {
+	if !errors.Is(err, ErrGoingAway) {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.redial == nil || s.abort != nil || s.releasing > 0 || !s.keep(Drained) {

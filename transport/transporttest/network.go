@@ -179,7 +179,9 @@ func (n *Network) Cut() { n.Drop(func(Packet) bool { return true }) }
 
 // Kill makes srv vanish without a word, and returns where it was, for ConnAt.
 func (n *Network) Kill(srv *transport.Server) *net.UDPAddr {
-	addr := srv.Addr().(*net.UDPAddr)
+	n.t.Helper()
+	addr, ok := srv.Addr().(*net.UDPAddr)
+	require.True(n.t, ok)
 	n.Drop(func(p Packet) bool { return p.From.String() == addr.String() })
 	_ = srv.Close()
 	n.Drop(nil)
