@@ -224,8 +224,15 @@ func (s *Session) OpenStream(ctx context.Context, t StreamType) (*Stream, error)
 		}
 		if l != nil {
 			str, err := l.open(ctx, t)
-			if err == nil || !l.isClosed() && !s.outlives(l, err) {
-				return str, err
+			switch {
+			case err == nil:
+				return str, nil
+			case errors.Is(err, ErrGoingAway):
+				if !s.outlives(l) {
+					return nil, err
+				}
+			case !l.isClosed():
+				return nil, err
 			}
 		}
 		select {
@@ -236,11 +243,8 @@ func (s *Session) OpenStream(ctx context.Context, t StreamType) (*Stream, error)
 	}
 }
 
-// outlives says whether err means a drain of l's, after which the session will go on.
-func (s *Session) outlives(l *link, err error) bool {
-	if !errors.Is(err, ErrGoingAway) {
-		return false
-	}
+// outlives says whether what is under way on l is a drain, after which the session will go on.
+func (s *Session) outlives(l *link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.redial == nil || s.abort != nil || s.releasing > 0 || !s.keep(Drained) {
