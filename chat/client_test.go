@@ -25,7 +25,7 @@ func fakeServer(t *testing.T, frames [][]byte, f func(t *testing.T, u *user)) {
 	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
 		h.srv = h.net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
 			transport.StreamChat: func(_ context.Context, s *transport.Stream) {
-				_, _, _ = s.ReadFrame(func(transport.FrameType) (uint64, bool) { return 1 << 20, true })
+				_, _, _ = s.ReadFrame(anyFrame)
 				for _, b := range frames {
 					_, _ = s.Write(b)
 				}
@@ -137,6 +137,22 @@ func TestAClientTakesWhatIsInOrder(t *testing.T) {
 	})
 }
 
+// readReceived reads a client's half to its end, and passes on what each RECEIVED says.
+func readReceived(s *transport.Stream, got chan<- uint64) {
+	for {
+		typ, body, err := s.ReadFrame(anyFrame)
+		if err != nil {
+			_ = s.Close()
+			return
+		}
+		if typ == 0x07 {
+			var m chatpb.Received
+			_ = protoUnmarshal(body, &m)
+			got <- m.GetBytes()
+		}
+	}
+}
+
 func TestReceivedIsSaidAfterASecond(t *testing.T) {
 	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
 		got := make(chan uint64, 10)
@@ -146,18 +162,7 @@ func TestReceivedIsSaidAfterASecond(t *testing.T) {
 				for seq := range uint64(3) {
 					_, _ = s.Write(recordFrame(1, seq+1))
 				}
-				for {
-					typ, body, err := s.ReadFrame(func(transport.FrameType) (uint64, bool) { return 1 << 20, true })
-					if err != nil {
-						_ = s.Close()
-						return
-					}
-					if typ == 0x07 {
-						var m chatpb.Received
-						_ = protoUnmarshal(body, &m)
-						got <- m.GetBytes()
-					}
-				}
+				readReceived(s, got)
 			},
 		}})
 		u := h.client(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")
@@ -299,18 +304,7 @@ func TestAFrameCountsWhenItsLastLineIsReturned(t *testing.T) { // M32
 		h.srv = h.net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
 			transport.StreamChat: func(_ context.Context, s *transport.Stream) {
 				_, _ = s.Write(append(joinedFrame(1), lines...))
-				for {
-					typ, body, err := s.ReadFrame(func(transport.FrameType) (uint64, bool) { return 1 << 20, true })
-					if err != nil {
-						_ = s.Close()
-						return
-					}
-					if typ == 0x07 {
-						var m chatpb.Received
-						_ = protoUnmarshal(body, &m)
-						got <- m.GetBytes()
-					}
-				}
+				readReceived(s, got)
 			},
 		}})
 		u := h.client(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")

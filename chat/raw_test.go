@@ -37,11 +37,14 @@ func (r *raw) write(frames ...[]byte) {
 	}
 }
 
+// anyFrame takes every frame that a test could mean.
+func anyFrame(transport.FrameType) (uint64, bool) { return 1 << 20, true }
+
 // read returns the next frame.
 func (r *raw) read() (transport.FrameType, []byte) {
 	r.t.Helper()
 	r.str.SetReadDeadline(time.Now().Add(5 * time.Second))
-	t, body, err := r.str.ReadFrame(func(transport.FrameType) (uint64, bool) { return 1 << 20, true })
+	t, body, err := r.str.ReadFrame(anyFrame)
 	require.NoError(r.t, err)
 	return t, body
 }

@@ -60,6 +60,7 @@ type measured struct {
 
 // A child is a process as its parent sees it. It is not safe for concurrent use.
 type child struct {
+	name    string // for errors: "server" or "client"
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
 	answers chan answer   // closed when the process says no more
@@ -97,7 +98,10 @@ func startChild(ctx context.Context, r *role, server *child) (*child, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	c := &child{cmd: cmd, stdin: stdin, answers: make(chan answer), gone: make(chan struct{}), server: server}
+	c := &child{name: "client", cmd: cmd, stdin: stdin, answers: make(chan answer), gone: make(chan struct{}), server: server}
+	if r.Server {
+		c.name = "server"
+	}
 	go c.read(stdout) // ends with the process, which stop waits for
 	c.ready, err = c.ask(ctx, r, startTime)
 	if err != nil {
@@ -120,8 +124,16 @@ func (c *child) read(stdout io.Reader) {
 	}
 }
 
-// ask sends one line and waits for the answer.
+// ask sends one line and waits for the answer. An error says whose it is.
 func (c *child) ask(ctx context.Context, line any, patience time.Duration) (answer, error) {
+	a, err := c.exchange(ctx, line, patience)
+	if err != nil {
+		return answer{}, fmt.Errorf("%s: %w", c.name, err)
+	}
+	return a, nil
+}
+
+func (c *child) exchange(ctx context.Context, line any, patience time.Duration) (answer, error) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	if err := json.NewEncoder(c.stdin).Encode(line); err != nil {

@@ -27,9 +27,6 @@ func TestMain(m *testing.M) {
 // shorten makes works that take no time, and runs them.
 func shorten(t *testing.T, suite string, change func(w *work)) []row {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
 	keys := make(map[bool]*keySet)
 	for p256, kt := range keyTypes() {
 		var err error
@@ -70,9 +67,6 @@ func TestEveryPeerDoesEverySessionWork(t *testing.T) {
 }
 
 func TestChildrenEndWithTheirParent(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
 	keys, err := newKeySet(certs.Ed25519)
 	require.NoError(t, err)
 	c, err := startChild(t.Context(), &role{Server: true, Peer: "floor", Suite: suiteRPC, Keys: keys}, nil)
@@ -90,9 +84,6 @@ func TestChildrenEndWithTheirParent(t *testing.T) {
 }
 
 func TestChildThatFailsIsAnError(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
 	keys, err := newKeySet(certs.Ed25519)
 	require.NoError(t, err)
 	_, err = startChild(t.Context(), &role{Server: true, Peer: "nobody", Keys: keys}, nil)
@@ -111,9 +102,6 @@ func TestChildThatFailsIsAnError(t *testing.T) {
 }
 
 func TestInterruptedRunLeavesNothing(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(500*time.Millisecond, func() { cancel(errors.New("enough")) })
 	var out, progress strings.Builder

@@ -116,12 +116,12 @@ func (r *runner) start(ctx context.Context, p *peer, w *work) (*pair, error) {
 	both := new(pair)
 	var err error
 	if both.server, err = startChild(ctx, &ro, nil); err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, err
 	}
 	ro.Server, ro.Addr = false, both.server.ready.Addr
 	if both.client, err = startChild(ctx, &ro, both.server); err != nil {
 		both.stop()
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, err
 	}
 	return both, nil
 }
@@ -129,22 +129,22 @@ func (r *runner) start(ctx context.Context, p *peer, w *work) (*pair, error) {
 // turn has the peer warm up, and measures.
 func (p *pair) turn(ctx context.Context, w *work) (*turn, error) {
 	if _, err := p.server.do(ctx, doWarm, turnTime); err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, err
 	}
 	if _, err := p.client.do(ctx, doWarm, w.Warm+turnTime); err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, err
 	}
 	before, err := p.server.do(ctx, doSample, turnTime)
 	if err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, err
 	}
 	m, err := p.client.do(ctx, doMeasure, w.Measure+turnTime)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, err
 	}
 	after, err := p.server.do(ctx, doEnd, turnTime)
 	if err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, err
 	}
 	return &turn{*m.Measured, usageDelta{
 		CPU:     after.Usage.CPU - before.Usage.CPU,
@@ -179,27 +179,27 @@ func (r *runner) idleTurn(ctx context.Context, p *peer, w *work) (*turn, error) 
 	defer both.stop()
 	// The warm-up is one session, so that what is made once is there.
 	if _, err := both.client.do(ctx, doWarm, turnTime); err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, err
 	}
 	before, err := both.server.do(ctx, doSettle, turnTime)
 	if err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, err
 	}
 	m, err := both.client.do(ctx, doMeasure, turnTime+time.Duration(w.N)*20*time.Millisecond)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, err
 	}
 	held, err := both.server.do(ctx, doSettle, turnTime)
 	if err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, err
 	}
 	client, err := both.client.do(ctx, doIdle, w.Measure+turnTime)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, err
 	}
 	after, err := both.server.do(ctx, doEnd, turnTime)
 	if err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, err
 	}
 	t := &turn{measured: *m.Measured}
 	n := float64(w.N)
