@@ -70,7 +70,7 @@ func (c *credit) flush() {
 	}
 	c.link.mu.Unlock()
 	giveBack(batch)
-	c.link.letRest(false)
+	c.link.letRest()
 }
 
 func (c *credit) stopLocked() {

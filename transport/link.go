@@ -245,7 +245,7 @@ func (l *link) acceptStreams() {
 	for {
 		str, err := l.conn.AcceptStream(context.Background()) // ends with the connection
 		if err != nil {
-			l.letRest(true)
+			l.endWorkers()
 			return
 		}
 		l.mu.Lock()
@@ -289,26 +289,26 @@ func (l *link) work(str *quic.Stream) {
 	}
 }
 
-// letRest ends the workers that have nothing to do. It is called at the end of the connection, and a
-// moment after each stream's end at the latest.
-func (l *link) letRest(atEnd bool) {
+// letRest ends the workers that have nothing to do. It is called a moment after a stream's end: a worker
+// that has not come to wait by then stays for the next one's.
+func (l *link) letRest() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.acceptedAll:
-	case atEnd:
-		l.acceptedAll = true
-		close(l.accepted)
-	default:
-		for {
-			select {
-			case l.accepted <- nil:
-				continue
-			default:
-			}
-			break
+	for !l.acceptedAll {
+		select {
+		case l.accepted <- nil:
+		default:
+			return
 		}
 	}
+}
+
+// endWorkers ends all workers, at the end of the connection.
+func (l *link) endWorkers() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acceptedAll = true
+	close(l.accepted)
 }
 
 // handlersContext returns the context of which those of the handlers are made. It is made when the first
@@ -440,6 +440,7 @@ func (l *link) rejectAbove(last uint64) {
 	l.mu.Unlock()
 	for _, s := range above {
 		s.rejected.Store(true)
-		s.Cancel(StreamGoingAway)
+		s.CancelWrite(StreamGoingAway) // first, so that who has read the end cannot write any more
+		s.CancelRead(StreamGoingAway)
 	}
 }
