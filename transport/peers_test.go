@@ -331,7 +331,8 @@ func TestCreditComesBackInBatches(t *testing.T) {
 		for range 256 {
 			requireEcho(t, client)
 		}
-		assert.Less(t, packets.Load(), int64(700))
+		// 650 to 700, by which goroutine runs first; with credit for one stream at a time 1,020.
+		assert.Less(t, packets.Load(), int64(850))
 	})
 }
 
