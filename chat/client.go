@@ -6,20 +6,18 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
 // ErrClosed is returned by the methods of a [Client] that ask for something after its
-// sending half has ended: by Close, or because the session is going away.
+// sending half has ended: by Close, or because the session is being released or has ended.
 var ErrClosed = fmt.Errorf("chat: client closed: %w", net.ErrClosed)
 
 // ClientConfig configures a [Client]. The zero value works.
@@ -32,53 +30,57 @@ type ClientConfig struct {
 	MaxBody int
 
 	// MaxUnacknowledged is how many messages may wait for their acknowledgement; Publish
-	// waits while there are more. Default 1024, and at most 2048: the server closes sessions for
+	// waits while there are more. The client keeps their texts, to send them again after a break. Default 1024, and at most 2048: the server closes sessions for
 	// which more answers wait than it holds.
 	MaxUnacknowledged int
 }
 
-// A Client is the client's end of a session's chat stream, for all rooms. One goroutine
+// A Client is the client's end of a session's chat, for all rooms. One goroutine
 // at a time may call Next; all else may be called from any goroutine. Replies come as events, so
 // somebody must call Next.
 //
 // Requests are written in the order in which they are made, at once, or together when the
 // write before them is done. A method returns when its request has its place in that order; while
 // 64 KiB are waiting it waits, and when its context ends first, nothing was asked.
+//
+// A client goes on for as long as its session does. When the connection ends, and the session connects again by
+// itself, the client joins its rooms from where it was, and makes again what had no answer: nothing is lost,
+// and nothing comes twice. [*Detached] and [*Resumed] tell. Requests that are made in between wait for the connection.
 type Client struct {
-	outbox // guarded by mu
+	books // guarded by mu
 
 	cfg     ClientConfig
 	session *transport.Session
-	str     *transport.Stream
 	prefix  string        // of message ids
 	slots   chan struct{} // one for each message that waits for its acknowledgement
 	over    chan struct{} // closed when nothing more can be read
-	wg      sync.WaitGroup
 
 	// Next's own.
 	rooms   map[string]*clientRoom // joined
+	rejoins int                    // how many of them have not been joined again on this stream
 	items   items                  // of the frame that was read last
 	waiting <-chan struct{}        // of the context whose end is being watched for
 	unsure  map[string]string      // ids of messages that were rejected and may be in the log, and their rooms
 	unwatch func()
-	err     error // what Next goes on returning
+	broken  error  // how the stream ended, until Detached tells
+	attempt uint64 // of the connection that carried it
+	err     error  // what Next goes on returning
 
-	mu      sync.Mutex // guards what follows
-	closed  bool       // the sending half has ended, or is about to
-	unacked map[string]unacked
-	joins   map[string]int // JOINs without an answer
-	ids     uint64         // message ids made so far
+	mu     sync.Mutex    // guards what follows
+	out    *outbox       // of the stream; nil while there is none. Only Next changes it
+	place  chan struct{} // closed when there may be place for another request; nil if nobody waits
+	closed bool          // nothing more is asked
+	ids    uint64        // message ids made so far
 }
-
-// An unacked message waits for its acknowledgement.
-type unacked struct{ room, id string }
 
 // clientRoom is where a client is in a room it has joined.
 type clientRoom struct {
-	name string
-	next uint64 // seq of the next record
-	last Position
-	from string // who published the last line
+	name   string
+	epoch  uint64 // when it was joined
+	next   uint64 // seq of the next record
+	last   Position
+	from   string // who published the last line
+	rejoin rejoin
 }
 
 // NewClient opens a chat stream on session. With its first request it replaces an earlier one of
@@ -101,74 +103,40 @@ func NewClient(ctx context.Context, session *transport.Session, cfg ClientConfig
 	if err != nil {
 		return nil, err
 	}
-	str.SetUrgency(transport.UrgencyChat, false)
 	c := &Client{
 		cfg:     cfg,
 		session: session,
-		str:     str,
 		prefix:  base64.RawURLEncoding.EncodeToString(prefix[:]),
 		slots:   make(chan struct{}, cfg.MaxUnacknowledged),
 		over:    make(chan struct{}),
 		rooms:   make(map[string]*clientRoom),
-		unacked: make(map[string]unacked),
-		joins:   make(map[string]int),
+		books:   books{unacked: make(map[string]unacked)},
 	}
-	c.wg.Go(c.closeWhenDraining)
+	c.begin(str, true)
 	return c, nil
-}
-
-// closeWhenDraining ends the sending half when the session begins to end, which waits
-// for that.
-func (c *Client) closeWhenDraining() {
-	select {
-	case <-c.str.Draining():
-		_ = c.Close() // fails when there is nothing to close
-	case <-c.session.Context().Done():
-	case <-c.over:
-	}
 }
 
 // Join asks to be a member of room, whose records then begin as from says. The answer
 // is a [*Joined] or [*Rejected].
 func (c *Client) Join(ctx context.Context, room string, from From) error {
-	if err := ValidRoom(room); err != nil {
-		return err
-	}
-	m := &chatpb.Join{Room: []byte(room)}
-	from.toWire(m)
-	if err := c.lockForFrame(ctx); err != nil {
-		return err
-	}
-	defer c.mu.Unlock()
-	c.joins[room]++
-	c.queueLocked(frameJoin, m)
-	return nil
-}
-
-// joinAnswered says whether a JOIN of room was waiting for an answer.
-func (c *Client) joinAnswered(room string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.joins[room] == 0 {
-		return false
-	}
-	if c.joins[room]--; c.joins[room] == 0 {
-		delete(c.joins, room)
-	}
-	return true
+	return c.ask(ctx, pending{request: RequestJoin, room: room, from: from})
 }
 
 // Leave asks to be a member of room no longer. The answer is a [*Left] or [*Rejected];
 // events of the room may come until then.
 func (c *Client) Leave(ctx context.Context, room string) error {
-	if err := ValidRoom(room); err != nil {
+	return c.ask(ctx, pending{request: RequestLeave, room: room})
+}
+
+func (c *Client) ask(ctx context.Context, p pending) error {
+	if err := ValidRoom(p.room); err != nil {
 		return err
 	}
-	if err := c.lockForFrame(ctx); err != nil {
+	if err := c.lockForRequest(ctx); err != nil {
 		return err
 	}
 	defer c.mu.Unlock()
-	c.queueLocked(frameLeave, &chatpb.Leave{Room: []byte(room)})
+	c.askLocked(p)
 	return nil
 }
 
@@ -194,7 +162,7 @@ func (c *Client) publish(ctx context.Context, room, id, text string) (string, er
 	case <-c.over:
 		return "", ErrClosed
 	}
-	if err := c.lockForFrame(ctx); err != nil {
+	if err := c.lockForRequest(ctx); err != nil {
 		<-c.slots
 		return "", err
 	}
@@ -206,24 +174,11 @@ func (c *Client) publish(ctx context.Context, room, id, text string) (string, er
 		<-c.slots
 		return "", errorf(rpc.AlreadyExists, "the message id waits for its acknowledgement")
 	}
-	c.unacked[id] = unacked{room, id}
-	c.queueEntryLocked(room, id, text)
+	c.nth++
+	m := unacked{c.nth, room, id, text}
+	c.unacked[id] = m
+	c.out.publishLocked(&m)
 	return id, nil
-}
-
-// answered takes a message off the books, and returns its id as they have it. If it was not on
-// them, ok is false.
-func (c *Client) answered(room string, id []byte) (known string, ok bool) {
-	c.mu.Lock()
-	m, ok := c.unacked[string(id)]
-	if ok = ok && m.room == room; ok {
-		delete(c.unacked, m.id)
-	}
-	c.mu.Unlock()
-	if ok {
-		<-c.slots
-	}
-	return m.id, ok
 }
 
 // Unacknowledged returns how many messages wait for their [*Sent] or [*Rejected].
@@ -235,22 +190,24 @@ func (c *Client) Unacknowledged() int {
 
 // Close ends the sending half in order, behind all that was asked. The server answers that,
 // and then ends the stream: Next goes on until io.EOF. To whom is in the rooms, this is leaving. It
-// returns [ErrClosed] if the half had ended before.
+// does not wait, and returns [ErrClosed] if the half had ended before.
 func (c *Client) Close() error {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.closed {
-		c.mu.Unlock()
 		return ErrClosed
 	}
 	c.closed = true
-	ended := c.endLocked()
-	c.mu.Unlock()
-	return <-ended // writes end with the session at the latest
+	c.placeLocked()
+	if c.out.takesLocked() { // else Next sees to it
+		c.out.endLocked()
+	}
+	return nil
 }
 
-// Next returns the next event. The error is io.EOF after the orderly end of the stream, ctx's
-// cause when that ends first (the next call goes on), a *transport.Error when the session, or the
-// connection that carried the stream, has ended, or a *transport.StreamError when the stream was reset. When the server breaks
+// Next returns the next event. The error is io.EOF after an orderly end, when all that was asked has been answered; ctx's
+// cause when that ends first (the next call goes on), a *transport.Error when the session
+// has ended, or a *transport.StreamError when the stream was reset. When the server breaks
 // the protocol, or the order of a room's records (C4), the session is aborted.
 func (c *Client) Next(ctx context.Context) (Event, error) {
 	if c.err != nil {
@@ -258,6 +215,9 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if c.out == nil {
+		return c.nextDetached(ctx)
 	}
 	c.watch(ctx)
 	for {
@@ -274,21 +234,42 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, context.Cause(ctx)
+		case c.mayGoOn(err):
+			c.broken = err
+			c.leave(err)
+			return c.nextDetached(ctx)
 		default:
 			return nil, c.end(err)
 		}
 	}
 }
 
+// nextDetached is Next without a stream.
+func (c *Client) nextDetached(ctx context.Context) (event Event, err error) {
+	if c.broken != nil {
+		event, err = c.detach(ctx)
+	} else {
+		event, err = c.resume(ctx)
+	}
+	switch {
+	case err == nil:
+		return event, nil
+	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		return nil, err
+	default:
+		return nil, c.end(err)
+	}
+}
+
 // nextFrame reads a frame, and returns its event, if it has one, and not several items.
 func (c *Client) nextFrame() (Event, error) {
-	t, body, err := c.str.ReadFrame(clientLimit)
+	t, body, err := c.out.str.ReadFrame(clientLimit)
 	if err != nil {
 		return nil, err
 	}
 	event, err := c.decode(t, body)
 	if err == nil && counts(t) && c.items.left == 0 {
-		c.consume(len(body)) // else with its last item
+		c.out.consume(len(body)) // else with its last item
 	}
 	return event, err
 }
@@ -304,14 +285,15 @@ func (c *Client) watch(ctx context.Context) {
 		return
 	}
 	fired := make(chan struct{})
+	str := c.out.str
 	stop := context.AfterFunc(ctx, func() {
-		c.str.SetReadDeadline(time.Now())
+		str.SetReadDeadline(time.Now())
 		close(fired)
 	})
 	c.unwatch = func() {
 		if !stop() {
 			<-fired
-			c.str.SetReadDeadline(time.Time{})
+			str.SetReadDeadline(time.Time{})
 		}
 	}
 }
@@ -330,19 +312,12 @@ func (c *Client) end(err error) error {
 		c.session.Abort(transport.Protocol, err.Error())
 	}
 	c.err = err
-	c.stopWatching()
 	c.mu.Lock()
 	c.closed = true
-	c.stopLocked()
 	c.mu.Unlock()
-	close(c.over)
-	if !errors.Is(err, io.EOF) {
-		c.str.Cancel(transport.StreamCanceled)
-	} else {
-		// The server ended first: it answers no more.
-		c.str.CancelWrite(transport.StreamNoError)
+	if c.out != nil {
+		c.leave(err)
 	}
-	c.wg.Wait()
-	c.str.Free()
+	close(c.over)
 	return err
 }

@@ -236,7 +236,8 @@ func TestWhatALogSaysIsSentAsUTF8(t *testing.T) {
 
 // Behind the highest seq there is, nothing follows (C4).
 func TestC4SeqsDoNotBeginAgain(t *testing.T) {
-	c := &Client{rooms: map[string]*clientRoom{"r": {name: "r", next: math.MaxUint64}}, closed: true}
+	c := silentClient(nil, "r")
+	c.rooms["r"].next = math.MaxUint64
 	text := &chatpb.Line{From: new("a"), Time: new(int64(1)), MessageId: []byte("i"), Body: []byte("x")}
 	body, err := proto.Marshal(&chatpb.Record{Room: []byte("r"), Epoch: 1, Seq: math.MaxUint64, Lines: []*chatpb.Line{text, text}})
 	require.NoError(t, err)
@@ -261,8 +262,7 @@ func BenchmarkRecordCodec(b *testing.B) {
 		for i := range lines {
 			events = append(events, r.recordEvent(&Record{Position: Position{1, uint64(i + 1)}, Entry: Entry{From: "alice", ID: "AbCdEfGhIjK1x", Body: text}, Time: at}))
 		}
-		c := &Client{rooms: map[string]*clientRoom{"lobby": {name: "lobby", next: 1}}}
-		c.closed = true
+		c := silentClient(nil, "lobby")
 		var buf []byte
 		for n := 0; n < b.N; n += lines {
 			first := Position{1, uint64(n + 1)}

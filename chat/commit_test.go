@@ -78,7 +78,7 @@ func (l *faultyLog) Read(ctx context.Context, room string, seq uint64, n int) ([
 }
 
 func newFaultyLog() *faultyLog {
-	return &faultyLog{Log: chat.NewMemoryLog(chat.MemoryLogConfig{})}
+	return &faultyLog{Log: chat.NewMemoryLog(chat.MemoryLogConfig{Epoch: 1})}
 }
 
 func TestC2NothingIsShownOrAcknowledgedBeforeTheCommit(t *testing.T) {

@@ -168,13 +168,19 @@ func (c *conn) handle(ctx context.Context, t transport.FrameType, body []byte) e
 func (c *conn) join(m *chatpb.Join) error {
 	name := string(m.GetRoom())
 	err := checkRoom(name)
+	var own ownRecords
+	if producer := m.GetProducer(); err == nil && len(producer) > 0 {
+		if err = checkProducer(producer); err == nil {
+			own = ownRecords{producer: Producer(producer), first: 1, known: true}
+		}
+	}
 	if err == nil {
 		err = c.session.claim(name)
 	}
 	if err == nil {
 		var r *room
 		if r, err = c.session.srv.room(name, true); err == nil {
-			return c.send(r, &request{kind: requestJoin, from: fromWire(m)})
+			return c.send(r, &request{kind: requestJoin, from: fromWire(m), own: own})
 		}
 		c.session.disclaim(name)
 	}

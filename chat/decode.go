@@ -26,6 +26,9 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !c.askAnswered(RequestLeave, r.name) {
+			return nil, malformed("LEFT without LEAVE")
+		}
 		delete(c.rooms, r.name)
 		return &Left{Room: r.name}, nil
 	case frameRejected:
@@ -84,13 +87,17 @@ func (c *Client) joined(body []byte) (Event, error) {
 		return nil, err
 	}
 	room := string(m.GetRoom())
-	if _, in := c.rooms[room]; in || !c.joinAnswered(room) {
+	r, in := c.rooms[room]
+	if in && r.rejoin == rejoinNone || !in && !c.askAnswered(RequestJoin, room) {
 		return nil, malformed("JOINED without JOIN")
 	}
 	if next := m.GetNext(); next == 0 || next < m.GetFirst() || m.GetHead() == math.MaxUint64 || next > m.GetHead()+1 {
 		return nil, malformed("JOINED begins at %d, the log has %d to %d", next, m.GetFirst(), m.GetHead())
 	}
-	c.rooms[room] = &clientRoom{name: room, next: m.GetNext()}
+	if in {
+		return c.rejoined(r, &m)
+	}
+	c.rooms[room] = &clientRoom{name: room, epoch: m.GetEpoch(), next: m.GetNext()}
 	return &Joined{Room: room, Epoch: m.GetEpoch(), Head: m.GetHead(), First: m.GetFirst(), Next: m.GetNext(), Members: m.GetMembers()}, nil
 }
 
@@ -116,23 +123,34 @@ func (c *Client) rejected(body []byte) (Event, error) {
 			c.unsure[id] = room
 		}
 	case request == RequestJoin:
-		_, in := c.rooms[room]
-		if in && rpc.Code(m.GetCode()) == rpc.OutOfRange { // a JOIN of a room that is joined is refused otherwise
+		r, in := c.rooms[room]
+		switch {
+		case in && r.rejoin != rejoinNone:
+			return c.notRejoined(r, &m), nil
+		case in && rpc.Code(m.GetCode()) == rpc.OutOfRange: // a JOIN of a room that is joined is refused otherwise
 			delete(c.rooms, room)
-		} else if !c.joinAnswered(room) {
+		case !c.askAnswered(RequestJoin, room):
 			return nil, malformed("REJECTED without JOIN")
 		}
+	case request == RequestLeave:
+		if !c.askAnswered(RequestLeave, room) {
+			return nil, malformed("REJECTED without LEAVE")
+		}
 	}
+	return rejectedEvent(request, &m), nil
+}
+
+func rejectedEvent(request Request, m *chatpb.Rejected) *Rejected {
 	return &Rejected{
-		Room:    room,
+		Room:    string(m.GetRoom()),
 		Request: request,
-		ID:      id,
+		ID:      string(m.GetMessageId()),
 		Code:    rpc.Code(m.GetCode()),
 		Reason:  m.GetReason(),
 		Epoch:   m.GetEpoch(),
 		Head:    m.GetHead(),
 		First:   m.GetFirst(),
-	}, nil
+	}
 }
 
 // items are the ids of a PUBACK or the lines of a RECORD, which Next returns one after the other. They are
@@ -194,7 +212,7 @@ func (c *Client) nextItem() (Event, error) {
 	}
 	event, err := c.nextLine(it, pos)
 	if err == nil && it.left == 0 {
-		c.consume(it.size)
+		c.out.consume(it.size)
 	}
 	return event, err
 }
@@ -249,7 +267,7 @@ func (r *clientRoom) advance(pos Position) error {
 // inRoom returns a room that has been joined.
 func (c *Client) inRoom(t transport.FrameType, room []byte) (*clientRoom, error) {
 	r := c.rooms[string(room)]
-	if r == nil {
+	if r == nil || r.rejoin != rejoinNone {
 		return nil, malformed("chat frame %#x for a room that is not joined", uint64(t))
 	}
 	return r, nil

@@ -20,8 +20,10 @@
 // room the positions of what it returns, together with those of one's own messages, rise by one:
 // a gap is an error of the server's that ends the session, never passed over.
 //
-// A client does not reconnect by itself. To go on after a break, join with [After] and the last
-// position; the server then proves that nothing is missing, or says what is left.
+// A client goes on with its session after a break: [*Detached], [*Resumed], and then what it has missed. What it had
+// asked without an answer it asks again, and a message keeps its id, so that it is in the log once. Where the
+// server can't prove that nothing is missing, a [*Gap] tells. To go on in another process, join with [After] and the last
+// position. A session that does not connect again (transport.Config.NoReconnect) ends its client.
 //
 // # Log
 //
@@ -34,7 +36,7 @@
 // may have been lost. See [State.After] for what a cursor proves.
 //
 // The package exports more than most, since it has three kinds of user: who runs a server, who writes a log,
-// and who writes a client; eight events and ten codes are in that number.
+// and who writes a client; eleven events and ten codes are in that number.
 //
 // The wire is described in PROTOCOL.md, "Chat stream".
 package chat

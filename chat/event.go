@@ -3,15 +3,16 @@ package chat
 import (
 	"time"
 
-	"github.com/trunkline-go/trunkline/rpc"
-
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
 )
 
 // An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Sent], [*Rejected],
-// [*Presence], [*Members] or [*Left].
+// [*Presence], [*Members] or [*Left], all of a room, or of the whole client [*Detached] or [*Resumed], after
+// which there may be a [*Gap] in a room.
 type Event interface {
-	// RoomName returns the room that it happened in.
+	// RoomName returns the room that it happened in; "" for what concerns all.
 	RoomName() string
 }
 
@@ -65,7 +66,8 @@ type Presence struct {
 	State PresenceState
 }
 
-// Members says who is in the room now, after presence events were skipped.
+// Members says who is in the room now, after presence events were skipped, or the room was joined again on
+// a new connection.
 type Members struct {
 	Room  string
 	Names []string // sorted
@@ -73,6 +75,38 @@ type Members struct {
 
 // Left says that a LEAVE was carried out. Nothing of the room follows.
 type Left struct{ Room string }
+
+// Detached says that the connection has ended, and that the session goes on. [*Resumed] follows, unless the
+// session ends first. What is asked meanwhile waits.
+type Detached struct {
+	Err *transport.Error // how the connection ended
+}
+
+// Resumed says that a new connection carries the client. It joins its rooms again: of each a [*Members] follows,
+// before it a [*Gap] if need be, or a [*Rejected].
+type Resumed struct {
+	Kept bool // see [transport.Session.Kept]
+}
+
+// Gap says that the log of a room could not prove that it has what follows the last record which the client has.
+// The client goes on where the log begins.
+type Gap struct {
+	Room   string
+	After  Position // of that record
+	Code   rpc.Code // [rpc.OutOfRange]: some has been trimmed; [rpc.DataLoss]: the log has lost records, and may come with some again
+	Reason string
+
+	Epoch, Head, First uint64 // what the log has
+}
+
+// RoomName implements [Event].
+func (e *Detached) RoomName() string { return "" }
+
+// RoomName implements [Event].
+func (e *Resumed) RoomName() string { return "" }
+
+// RoomName implements [Event].
+func (e *Gap) RoomName() string { return e.Room }
 
 // RoomName implements [Event].
 func (e *Joined) RoomName() string { return e.Room }

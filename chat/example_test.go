@@ -23,7 +23,7 @@ func Example() {
 	check(err)
 
 	rooms := chat.NewServer(chat.Config{
-		Log:    chat.NewMemoryLog(chat.MemoryLogConfig{}),
+		Log:    chat.NewMemoryLog(chat.MemoryLogConfig{Epoch: 1}),
 		Domain: authority.Domain(),
 	})
 	defer rooms.Close()

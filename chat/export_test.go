@@ -38,4 +38,4 @@ func (c *Client) PublishAs(ctx context.Context, room, id, text string) error {
 }
 
 // Confirm says RECEIVED now, as Next and the timer do.
-func (c *Client) Confirm() { c.confirm() }
+func (c *Client) Confirm() { c.out.confirm() }

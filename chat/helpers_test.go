@@ -44,7 +44,7 @@ func newHouse(t testing.TB, cfg chat.Config) *house {
 
 func (h *house) start(cfg chat.Config) {
 	if cfg.Log == nil {
-		cfg.Log = chat.NewMemoryLog(chat.MemoryLogConfig{})
+		cfg.Log = chat.NewMemoryLog(chat.MemoryLogConfig{Epoch: 1})
 	}
 	cfg.Domain = h.net.Authority().Domain()
 	h.chat = chat.NewServer(cfg)

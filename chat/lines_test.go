@@ -61,12 +61,11 @@ func TestC1EveryLineSaysWhatTheLogHas(t *testing.T) {
 			left = left[n:]
 		}
 		for where, frames := range map[string][]byte{"ring": ring, "log": log} {
-			c := &Client{rooms: map[string]*clientRoom{"r": {name: "r", next: 1}}, unacked: map[string]unacked{}, slots: make(chan struct{}, 1000)}
-			c.closed = true // says no RECEIVED
+			messages := make(map[string]string)
 			for _, rec := range records {
-				c.unacked[rec.ID] = unacked{"r", rec.ID}
-				c.slots <- struct{}{}
+				messages[rec.ID] = "r"
 			}
+			c := silentClient(messages, "r")
 			frameReader := transport.NewFrameReader(bytes.NewReader(frames))
 			for _, rec := range records {
 				e := nextOf(t, c, frameReader)

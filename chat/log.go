@@ -67,14 +67,15 @@ func (s State) Epoch() uint64 {
 }
 
 // After returns the seq of the record that follows cursor, if the log has everything that
-// does. If that cannot be proven the state is insufficient, and the error is rpc.OutOfRange, when
+// does. A cursor means the log as it was in its epoch, up to its seq; so who was told a room's epoch and head, and has seen
+// no record, has a cursor, too. If that cannot be proven the state is insufficient, and the error is rpc.OutOfRange, when
 // records that follow it have been trimmed, or rpc.DataLoss, when cursor names a record that is not
 // in this log's past: it is beyond the head, or beyond the end of its epoch.
 func (s State) After(cursor Position) (next uint64, err *Error) {
 	if cursor.Seq > s.Head {
 		return 0, errorf(rpc.DataLoss, "position %v is beyond the head, which is %d:%d", cursor, s.Epoch(), s.Head)
 	}
-	if cursor.Seq > 0 && !s.knows(cursor) {
+	if cursor != (Position{}) && !s.knows(cursor) {
 		return 0, errorf(rpc.DataLoss, "position %v is not in this log: records of its epoch have been lost", cursor)
 	}
 	if cursor.Seq+1 < s.First {
@@ -83,8 +84,7 @@ func (s State) After(cursor Position) (next uint64, err *Error) {
 	return cursor.Seq + 1, nil
 }
 
-// knows says whether the record at seq belongs to the epoch that the position names, or to
-// a later one that began after it.
+// knows says whether this log has been in the epoch that the position names, and that had come to its seq.
 func (s State) knows(p Position) bool {
 	for i, e := range s.Epochs {
 		if e.Number != p.Epoch {
@@ -94,7 +94,7 @@ func (s State) knows(p Position) bool {
 		if i+1 < len(s.Epochs) {
 			last = s.Epochs[i+1].First - 1
 		}
-		return p.Seq >= e.First && p.Seq <= last
+		return p.Seq <= last
 	}
 	return false
 }

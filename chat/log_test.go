@@ -97,7 +97,9 @@ func TestStateProvesACursorAcrossEpochs(t *testing.T) { // C4
 		{2, 8, 9, 0},
 		{2, 14, 15, 0},
 		{2, 15, 0, rpc.DataLoss},
-		{2, 7, 0, rpc.DataLoss},
+		{2, 7, 8, 0}, // it has seen no record of its epoch
+		{5, 9, 10, 0},
+		{3, 0, 0, rpc.DataLoss},
 		{3, 15, 0, rpc.DataLoss},
 		{5, 20, 21, 0},
 		{5, 21, 0, rpc.DataLoss},

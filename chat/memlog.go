@@ -29,6 +29,10 @@ type MemoryLogConfig struct {
 	// again does not append it again. The oldest are forgotten first; marks outlive their
 	// records. Default 200,000, which is about 20 MB.
 	MaxMarks int
+
+	// Epoch is the one that positions have. Default: the time in milliseconds since 1970, so that
+	// a log which begins anew is not taken for the one before it.
+	Epoch uint64
 }
 
 // recordCost is what a record takes in memory beside its texts, in bytes.
@@ -91,13 +95,16 @@ type mark struct {
 	body uint64
 }
 
-// NewMemoryLog returns an empty log. Every room is in epoch 1.
+// NewMemoryLog returns an empty log. Every room is in the same epoch.
 func NewMemoryLog(cfg MemoryLogConfig) *MemoryLog {
 	setDefault(&cfg.MaxRoomRecords, 10_000)
 	setDefault(&cfg.MaxRoomBytes, 16<<20)
 	setDefault(&cfg.MaxBytes, 128<<20)
 	setDefault(&cfg.MaxRooms, 10_000)
 	setDefault(&cfg.MaxMarks, 200_000)
+	if cfg.Epoch == 0 {
+		cfg.Epoch = uint64(time.Now().UnixMilli())
+	}
 	return &MemoryLog{
 		cfg:   cfg,
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
@@ -116,7 +123,7 @@ func setDefault(v *int, def int) {
 func (l *MemoryLog) State(_ context.Context, room string) (State, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := State{First: 1, Epochs: []Epoch{{Number: 1, First: 1}}}
+	s := State{First: 1, Epochs: []Epoch{{Number: l.cfg.Epoch, First: 1}}}
 	if r := l.rooms[room]; r != nil {
 		s.Head, s.First = r.head, r.first()
 	}
@@ -174,7 +181,7 @@ func (l *MemoryLog) appendLocked(r *memoryRoom, e *Entry, now time.Time) Result 
 	}
 	r.head++
 	l.count++
-	pos := Position{Epoch: 1, Seq: r.head}
+	pos := Position{Epoch: l.cfg.Epoch, Seq: r.head}
 	r.records.push(memoryRecord{Record: Record{Position: pos, Entry: *e, Time: now}, nth: l.count})
 	if r.records.len() == 1 {
 		heap.Push(&l.aged, r)

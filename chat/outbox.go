@@ -1,30 +1,39 @@
 package chat
 
 import (
-	"context"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
 // maxQueued is how many bytes of requests may wait behind the write under way.
 const maxQueued = 64 << 10
 
-// An outbox is a client's requests on their way to the stream. A goroutine writes them for as long as
+// An outbox is a client's requests on their way to one stream. A goroutine writes them for as long as
 // there are any: what is asked while it writes goes out together, in its next write, and an idle client has
-// neither goroutine nor buffer. All of it is guarded by Client.mu, but for the write itself.
+// neither goroutine nor buffer. All of it is guarded by Client.mu, but for the write itself. What has been
+// written and not answered is in the client's books, for the next stream.
 type outbox struct {
+	c    *Client
+	str  *transport.Stream
+	gone chan struct{}  // closed when the stream is of no use any more
+	wg   sync.WaitGroup // the writer, and who watches for a drain
+
+	ready   bool      // requests are queued as they are made; before, they only are in the books
+	backlog []pending // from the books, to be queued before all that is made from now on
+
 	queued  *[]byte // frames, in order; nil when there are none
-	entries *[]byte // of the PUBLISH that follows them, in entriesRoom; nil likewise
+	entries *[]byte // of the PUBLISH that follows them, in room; nil likewise
 	room    string  // of entries
 	writing bool    // the goroutine runs
-	stopped bool    // it is not started any more
-	failed  error   // of a write: nothing more is written
-
-	place  chan struct{} // closed when there may be place again; nil if nobody waits
-	ending chan error    // gets the outcome of ending the half; nil if that was not asked for
+	ending  bool    // the half ends behind all that is queued, or has ended
+	ended   bool
+	stopped bool  // nothing is written any more
+	failed  error // of a write: likewise
 
 	consumed    uint64      // bytes of events
 	confirmed   uint64      // of these, what RECEIVED has said
@@ -33,187 +42,231 @@ type outbox struct {
 	timerActive bool
 }
 
-// lockForFrame waits until another frame may be queued, and returns with c.mu held if err is nil.
-func (c *Client) lockForFrame(ctx context.Context) (err error) {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+// takesLocked says whether requests are queued as they are made.
+func (o *outbox) takesLocked() bool {
+	return o != nil && o.ready && !o.ending && !o.stopped && o.failed == nil
+}
+
+// fullLocked says whether whoever has a request should wait.
+func (o *outbox) fullLocked() bool {
+	return len(o.backlog) == 0 && bufferLen(o.queued)+bufferLen(o.entries) >= maxQueued
+}
+
+// askLocked queues a request, which is in the books, if it is time for that.
+func (o *outbox) askLocked(p *pending) {
+	switch {
+	case !o.takesLocked():
+	case len(o.backlog) > 0:
+		o.backlog = append(o.backlog, *p)
+	default:
+		o.queuePendingLocked(p)
 	}
-	c.mu.Lock()
-	for {
-		switch {
-		case c.closed:
-			c.mu.Unlock()
-			return ErrClosed
-		case c.failed != nil:
-			err = c.failed
-			c.mu.Unlock()
-			return err
-		case bufferLen(c.queued)+bufferLen(c.entries) < maxQueued:
-			return nil
-		}
-		if c.place == nil {
-			c.place = make(chan struct{})
-		}
-		place := c.place
-		c.mu.Unlock()
-		select {
-		case <-place:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-c.over:
-			return ErrClosed
-		}
-		c.mu.Lock()
+}
+
+// publishLocked is askLocked for a message.
+func (o *outbox) publishLocked(m *unacked) {
+	switch {
+	case !o.takesLocked():
+	case len(o.backlog) > 0:
+		o.backlog = append(o.backlog, m.pending())
+	default:
+		o.queueEntryLocked(m.room, m.id, m.text)
+	}
+}
+
+func (o *outbox) queuePendingLocked(p *pending) {
+	switch p.request {
+	case RequestJoin:
+		m := &chatpb.Join{Room: []byte(p.room)}
+		p.from.toWire(m)
+		o.queueLocked(frameJoin, m)
+	case RequestLeave:
+		o.queueLocked(frameLeave, &chatpb.Leave{Room: []byte(p.room)})
+	case RequestPublish:
+		o.queueEntryLocked(p.room, p.id, p.text)
 	}
 }
 
 // queueLocked queues a frame.
-func (c *Client) queueLocked(t transport.FrameType, m proto.Message) {
-	c.sealLocked()
-	b := c.queuedLocked()
+func (o *outbox) queueLocked(t transport.FrameType, m proto.Message) {
+	o.sealLocked()
+	b := o.queuedLocked()
 	*b = appendMessage(*b, t, m)
-	c.startLocked()
+	o.startLocked()
 }
 
 // queueEntryLocked queues an entry, in one PUBLISH with those before it where they are of one room.
-func (c *Client) queueEntryLocked(room, id, text string) {
-	if c.room != room || bufferLen(c.entries)+len(id)+len(text) > maxEntries {
-		c.sealLocked()
+func (o *outbox) queueEntryLocked(room, id, text string) {
+	if o.room != room || bufferLen(o.entries)+len(id)+len(text) > maxEntries {
+		o.sealLocked()
 	}
-	if c.entries == nil {
-		c.entries, c.room = newWriteBuffer(), room
+	if o.entries == nil {
+		o.entries, o.room = newWriteBuffer(), room
 	}
-	*c.entries = appendEntry(*c.entries, id, text)
-	c.startLocked()
+	*o.entries = appendEntry(*o.entries, id, text)
+	o.startLocked()
 }
 
 // sealLocked makes a frame of the entries.
-func (c *Client) sealLocked() {
-	if c.entries == nil {
+func (o *outbox) sealLocked() {
+	if o.entries == nil {
 		return
 	}
-	b := c.queuedLocked()
-	*b = appendPublish(*b, c.room, c.cfg.Producer, *c.entries)
-	freeWriteBuffer(c.entries)
-	c.entries = nil
+	b := o.queuedLocked()
+	*b = appendPublish(*b, o.room, o.c.cfg.Producer, *o.entries)
+	freeWriteBuffer(o.entries)
+	o.entries = nil
 }
 
-func (c *Client) queuedLocked() *[]byte {
-	if c.queued == nil {
-		c.queued = newWriteBuffer()
+func (o *outbox) queuedLocked() *[]byte {
+	if o.queued == nil {
+		o.queued = newWriteBuffer()
 	}
-	return c.queued
+	return o.queued
+}
+
+// refillLocked queues as much of the backlog as there is place for.
+func (o *outbox) refillLocked() {
+	for len(o.backlog) > 0 && bufferLen(o.queued)+bufferLen(o.entries) < maxQueued {
+		p := &o.backlog[0]
+		if p.request != RequestPublish || o.c.unacked[p.id].nth == p.nth { // else it has been answered meanwhile
+			o.queuePendingLocked(p)
+		}
+		*p = pending{}
+		o.backlog = o.backlog[1:]
+	}
+	if len(o.backlog) == 0 {
+		o.backlog = nil
+	}
 }
 
 // startLocked has what is queued written.
-func (c *Client) startLocked() {
-	if c.writing || c.stopped {
+func (o *outbox) startLocked() {
+	if o.writing || o.stopped {
 		return
 	}
-	c.writing = true
-	c.wg.Go(c.write)
+	o.writing = true
+	o.wg.Go(o.write)
 }
 
 // write writes until nothing is left to write, and then ends the half if that was asked for.
-func (c *Client) write() {
+func (o *outbox) write() {
+	c := o.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
-		c.sealLocked()
-		if c.confirmNow {
+		o.refillLocked()
+		o.sealLocked()
+		if o.confirmNow {
 			// What it says is settled in its turn to write, so that the number never falls.
-			c.confirmNow = false
-			if !c.closed && c.consumed > c.confirmed {
-				c.confirmed = c.consumed
-				b := c.queuedLocked()
-				*b = appendReceived(*b, c.confirmed)
+			o.confirmNow = false
+			if !o.ending && o.consumed > o.confirmed {
+				o.confirmed = o.consumed
+				b := o.queuedLocked()
+				*b = appendReceived(*b, o.confirmed)
 			}
 		}
-		b := c.queued
-		c.queued = nil
-		if c.place != nil {
-			close(c.place)
-			c.place = nil
-		}
+		b := o.queued
+		o.queued = nil
+		c.placeLocked()
 		if b == nil {
 			break
 		}
-		if c.failed == nil {
+		if o.failed == nil && !o.stopped {
 			c.mu.Unlock()
-			_, err := c.str.Write(*b)
+			_, err := o.str.Write(*b)
 			c.mu.Lock()
-			c.failed = err // the stream is dead, and Next says so, too
+			o.failed = err // the stream is dead, and Next says so, too
 		}
 		freeWriteBuffer(b)
 	}
-	ending, err := c.ending, c.failed
-	if ending == nil {
-		c.writing = false
+	if !o.ending || o.ended || o.stopped || o.failed != nil {
+		o.writing = false
 		return
 	}
-	// Nothing is queued any more, for the client is closed; so this is the last writer.
+	// Nothing is queued any more, for the half is ending; so this is the last writer.
+	o.ended = true
 	c.mu.Unlock()
-	if err == nil {
-		err = c.str.Close() // of a stream that has not begun, it writes
-	}
-	ending <- err
+	err := o.str.Close() // of a stream that has not begun, it writes
 	c.mu.Lock()
+	o.failed = err
 }
 
-// endLocked ends the half behind all that is queued. The channel gets the outcome.
-func (c *Client) endLocked() <-chan error {
-	c.stopTimerLocked()
-	c.ending = make(chan error, 1)
-	ended := c.ending
-	c.startLocked()
-	return ended
+// endLocked ends the half behind all that is queued.
+func (o *outbox) endLocked() {
+	o.stopTimerLocked()
+	o.ending = true
+	o.startLocked()
 }
 
-// stopLocked starts nothing any more: the stream is dead.
-func (c *Client) stopLocked() {
-	c.stopTimerLocked()
-	c.stopped = true
+// stopLocked writes nothing any more: the stream is dead.
+func (o *outbox) stopLocked() {
+	o.stopTimerLocked()
+	o.stopped = true
+	o.backlog = nil
+	close(o.gone)
+}
+
+// endWhenDraining ends the half when the session begins to end, or its connection, which waits for that. What
+// is not written by then is for the next stream; if there will be none, nothing more is asked.
+func (o *outbox) endWhenDraining() {
+	select {
+	case <-o.str.Draining():
+		last := isLast(o.c.session)
+		o.c.mu.Lock()
+		defer o.c.mu.Unlock()
+		if last {
+			o.c.closed = true
+			o.c.placeLocked()
+		}
+		if !o.ending {
+			o.backlog = nil
+			o.endLocked()
+		}
+	case <-o.c.session.Context().Done():
+	case <-o.gone:
+	}
 }
 
 // consume counts an event of n bytes, and has RECEIVED said when it is time to: not by itself, for a write
 // may block, and Next must not.
-func (c *Client) consume(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.consumed += uint64(n)
+func (o *outbox) consume(n int) {
+	o.c.mu.Lock()
+	defer o.c.mu.Unlock()
+	o.consumed += uint64(n)
 	switch {
-	case c.closed:
-	case c.consumed-c.confirmed >= confirmEvery:
-		c.confirmLocked()
-	case !c.timerActive:
-		c.timerActive = true
-		if c.timer == nil {
-			c.timer = time.AfterFunc(confirmAfter, c.confirm)
+	case o.ending:
+	case o.consumed-o.confirmed >= confirmEvery:
+		o.confirmLocked()
+	case !o.timerActive:
+		o.timerActive = true
+		if o.timer == nil {
+			o.timer = time.AfterFunc(confirmAfter, o.confirm)
 		} else {
-			c.timer.Reset(confirmAfter)
+			o.timer.Reset(confirmAfter)
 		}
 	}
 }
 
 // confirm has RECEIVED said, if there is something to confirm.
-func (c *Client) confirm() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.timerActive = false
-	if !c.closed && c.consumed > c.confirmed {
-		c.confirmLocked()
+func (o *outbox) confirm() {
+	o.c.mu.Lock()
+	defer o.c.mu.Unlock()
+	o.timerActive = false
+	if !o.ending && o.consumed > o.confirmed {
+		o.confirmLocked()
 	}
 }
 
-func (c *Client) confirmLocked() {
-	c.confirmNow = true
-	c.startLocked()
+func (o *outbox) confirmLocked() {
+	o.confirmNow = true
+	o.startLocked()
 }
 
-func (c *Client) stopTimerLocked() {
-	if c.timerActive {
-		c.timer.Stop() // if it comes too late, what it calls finds the client closed
-		c.timerActive = false
+func (o *outbox) stopTimerLocked() {
+	if o.timerActive {
+		o.timer.Stop() // if it comes too late, what it calls finds that the half has ended
+		o.timerActive = false
 	}
 }
 

@@ -60,6 +60,7 @@ type request struct {
 	session *session
 	conn    *conn
 	from    From            // requestJoin
+	own     ownRecords      // requestJoin: what it says of them
 	entries []Entry         // requestPublish
 	cost    int             // requestPublish: of the entries
 	how     ending          // requestEnd
@@ -89,6 +90,7 @@ type member struct {
 type ownRecords struct {
 	producer Producer
 	first    uint64
+	known    bool // to the client, whichever session published them
 }
 
 func (o *ownRecords) has(producer Producer, seq uint64) bool {
@@ -242,15 +244,15 @@ func (r *room) join(req *request) (freed int) {
 		r.appear(req.session.who)
 	} else {
 		req.session.disclaim(r.name) // the membership has its own
-		r.mu.Lock()
-		m.own = ownRecords{} // another stream published these, whose client was told of them
-		r.mu.Unlock()
 		if m.held {
 			m.held = false
 			r.identities[req.session.who].held--
 			r.appear(req.session.who)
 		}
 	}
+	r.mu.Lock()
+	m.own = req.own // not what another stream has published, whose client was told of that
+	r.mu.Unlock()
 	sub := &subscription{room: r, conn: req.conn, member: m, who: req.session.who, next: next, cursor: r.ring.end(), lagging: next <= r.head}
 	m.sub = sub
 	sub.place = len(r.subs)

@@ -230,7 +230,7 @@ func TestJoinWhileOthersPublishLeavesNoGap(t *testing.T) { // C4
 }
 
 func TestInsufficientStateIsSaidWithWhatIsLeft(t *testing.T) { // C4
-	log := chat.NewMemoryLog(chat.MemoryLogConfig{MaxRoomRecords: 4})
+	log := chat.NewMemoryLog(chat.MemoryLogConfig{MaxRoomRecords: 4, Epoch: 1})
 	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
 		alice := h.join("alice", "lobby")
 		for i := range 10 {

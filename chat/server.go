@@ -128,10 +128,9 @@ func (srv *Server) ServeStream(ctx context.Context, str *transport.Stream) {
 	c := newConn(s, str)
 	defer close(c.done)
 	older, ok := s.attach(c, func(old *conn) bool {
-		// Handlers of one connection may start in any order, the ids tell. The
-		// channel tells one connection from another.
+		// Handlers may start in any order, also those of a connection that has been replaced.
 		o, ok := old.str.(*transport.Stream)
-		return ok && o.Draining() == str.Draining() && o.ID() > str.ID()
+		return ok && (o.Attempt() > str.Attempt() || o.Attempt() == str.Attempt() && o.ID() > str.ID())
 	})
 	if !ok {
 		return

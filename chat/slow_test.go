@@ -212,7 +212,7 @@ func TestNoMembersWhenNoPresenceWasSkipped(t *testing.T) { // C7
 }
 
 func TestAReaderThatTheLogHasOvertakenIsTold(t *testing.T) { // C4
-	log := chat.NewMemoryLog(chat.MemoryLogConfig{MaxRoomRecords: 100})
+	log := chat.NewMemoryLog(chat.MemoryLogConfig{MaxRoomRecords: 100, Epoch: 1})
 	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
 		alice := h.join("alice", "lobby")
 		slow := h.client(h.net.Dial(h.srv, "slow", transport.Config{}), "slow")

@@ -137,9 +137,10 @@ func (s *subscription) appendRun(dst []byte, end uint64) ([]byte, bool) {
 	return dst, true
 }
 
-// isOwn says whether the session itself has published the record of an event.
+// isOwn says whether the session itself has published the record of an event, or its client knows of it.
 func (s *subscription) isOwn(e *event) bool {
-	return (e.session == nil || e.session == s.conn.session) && s.member.own.has(e.producer, e.seq) && e.from == s.who
+	own := &s.member.own
+	return (own.known || e.session == nil || e.session == s.conn.session) && own.has(e.producer, e.seq) && e.from == s.who
 }
 
 // catchUp appends what the log has, or goes back to the ring once that has what comes next.

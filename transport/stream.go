@@ -89,6 +89,10 @@ func (s *Stream) Type() StreamType { return s.typ }
 // Session returns the session that the stream belongs to.
 func (s *Stream) Session() *Session { return s.link.sess }
 
+// Attempt says which of the session's connections carries the stream: [Status.Attempt] of the time when that
+// was the newest.
+func (s *Stream) Attempt() uint64 { return s.link.attempt }
+
 // Draining returns a channel that is closed when the session begins to be released or
 // drained: whoever keeps the stream open should now bring it to its end.
 func (s *Stream) Draining() <-chan struct{} { return s.link.draining }

@@ -200,7 +200,10 @@ type Join struct {
 	//
 	//	*Join_Cursor
 	//	*Join_Last
-	From          isJoin_From `protobuf_oneof:"from"`
+	From isJoin_From `protobuf_oneof:"from"`
+	// 16 bytes: the client's outbox knows what this producer has published in the room, so that
+	// comes as lines with own = true. For a JOIN that goes on after a break.
+	Producer      []byte `protobuf:"bytes,4,opt,name=producer,proto3" json:"producer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -265,6 +268,13 @@ func (x *Join) GetLast() uint64 {
 		}
 	}
 	return 0
+}
+
+func (x *Join) GetProducer() []byte {
+	if x != nil {
+		return x.Producer
+	}
+	return nil
 }
 
 type isJoin_From interface {
@@ -1089,11 +1099,12 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x1fchat/internal/chatpb/chat.proto\x12\x11trunkline.chat.v1\"0\n" +
 	"\x06Cursor\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"m\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x89\x01\n" +
 	"\x04Join\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x123\n" +
 	"\x06cursor\x18\x02 \x01(\v2\x19.trunkline.chat.v1.CursorH\x00R\x06cursor\x12\x14\n" +
-	"\x04last\x18\x03 \x01(\x04H\x00R\x04lastB\x06\n" +
+	"\x04last\x18\x03 \x01(\x04H\x00R\x04last\x12\x1a\n" +
+	"\bproducer\x18\x04 \x01(\fR\bproducerB\x06\n" +
 	"\x04from\"\x1b\n" +
 	"\x05Leave\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\"\x7f\n" +

@@ -1,0 +1,146 @@
+package chat
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// maxAsked is how many JOINs and LEAVEs may wait for their answers. Messages have slots.
+const maxAsked = 256
+
+// The books are a client's requests that have no answer yet, in their order: what it asks again on its
+// next stream. They are guarded by Client.mu.
+type books struct {
+	nth     uint64             // of the requests made so far
+	unacked map[string]unacked // messages, by id
+	asked   []pending          // JOINs and LEAVEs, in order
+}
+
+// An unacked message waits for its acknowledgement.
+type unacked struct {
+	nth            uint64
+	room, id, text string
+}
+
+// A pending request has no answer yet.
+type pending struct {
+	nth     uint64
+	request Request
+	room    string
+	from    From   // RequestJoin
+	id      string // RequestPublish
+	text    string
+}
+
+func (m *unacked) pending() pending {
+	return pending{nth: m.nth, request: RequestPublish, room: m.room, id: m.id, text: m.text}
+}
+
+// lockForRequest waits until another request may be made, and returns with c.mu held if err is nil. While
+// there is no stream, requests only are in the books, whose bounds are the slots and maxAsked.
+func (c *Client) lockForRequest(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	c.mu.Lock()
+	for {
+		full := len(c.asked) >= maxAsked
+		switch o := c.out; {
+		case c.closed:
+			c.mu.Unlock()
+			return ErrClosed
+		case o.takesLocked():
+			full = full || o.fullLocked()
+		case c.session.Context().Err() != nil:
+			c.mu.Unlock()
+			return context.Cause(c.session.Context())
+		case o != nil && o.failed != nil:
+			// A connection's end leads to the next stream, and that of the stream alone does not.
+			if _, goesOn := transport.CodeOf(o.failed); !goesOn {
+				err := o.failed
+				c.mu.Unlock()
+				return err
+			}
+		}
+		if !full {
+			return nil
+		}
+		if c.place == nil {
+			c.place = make(chan struct{})
+		}
+		place := c.place
+		c.mu.Unlock()
+		select {
+		case <-place:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.over:
+			return ErrClosed
+		}
+		c.mu.Lock()
+	}
+}
+
+// placeLocked has whoever waits for place look again.
+func (c *Client) placeLocked() {
+	if c.place != nil {
+		close(c.place)
+		c.place = nil
+	}
+}
+
+// askLocked makes a request that is no message.
+func (c *Client) askLocked(p pending) {
+	c.nth++
+	p.nth = c.nth
+	c.asked = append(c.asked, p)
+	c.out.askLocked(&p)
+}
+
+// askAnswered takes the oldest such request of room off the books, and says whether there was one.
+func (c *Client) askAnswered(request Request, room string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.asked, func(p pending) bool { return p.request == request && p.room == room })
+	if i < 0 {
+		return false
+	}
+	c.asked = slices.Delete(c.asked, i, i+1)
+	c.placeLocked()
+	return true
+}
+
+// answered takes a message off the books, and returns its id as they have it. If it was not on
+// them, ok is false.
+func (c *Client) answered(room string, id []byte) (known string, ok bool) {
+	c.mu.Lock()
+	m, ok := c.unacked[string(id)]
+	if ok = ok && m.room == room; ok {
+		delete(c.unacked, m.id)
+	}
+	c.mu.Unlock()
+	if ok {
+		<-c.slots
+	}
+	return m.id, ok
+}
+
+// pendingLocked returns all that is on the books, in order.
+func (c *Client) pendingLocked() []pending {
+	all := slices.Grow(slices.Clone(c.asked), len(c.unacked))
+	for _, m := range c.unacked {
+		all = append(all, m.pending())
+	}
+	slices.SortFunc(all, func(a, b pending) int { return cmp.Compare(a.nth, b.nth) })
+	return all
+}
+
+// settled says whether nothing is on the books.
+func (c *Client) settled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.unacked)+len(c.asked) == 0
+}
