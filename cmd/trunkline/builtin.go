@@ -34,13 +34,13 @@ type whoAmIResponse struct {
 	Address     string `json:"address"`     // that the packets came from
 }
 
-// builtins returns a mux with the methods of this file.
-func builtins(log *slog.Logger) *rpc.Mux {
-	mux := rpc.NewMux(rpc.Config{Logger: log})
-	rpc.Handle(mux, echoSay, func(_ context.Context, req *echoMessage) (*echoMessage, error) {
+// builtins returns the methods of this file.
+func builtins(log *slog.Logger, auth authorizer) *methods {
+	ms := newMethods(rpc.Config{Logger: log}, auth)
+	handle(ms, forEveryone, echoSay, func(_ context.Context, req *echoMessage) (*echoMessage, error) {
 		return req, nil
 	})
-	rpc.Handle(mux, echoChat, func(_ context.Context, stream *rpc.Stream[echoMessage, echoMessage]) error {
+	handle(ms, forEveryone, echoChat, func(_ context.Context, stream *rpc.Stream[echoMessage, echoMessage]) error {
 		for {
 			m, err := stream.Recv()
 			if errors.Is(err, io.EOF) {
@@ -54,7 +54,7 @@ func builtins(log *slog.Logger) *rpc.Mux {
 			}
 		}
 	})
-	rpc.Handle(mux, whoAmI, func(ctx context.Context, _ *whoAmIRequest) (*whoAmIResponse, error) {
+	handle(ms, forSessions, whoAmI, func(ctx context.Context, _ *whoAmIRequest) (*whoAmIResponse, error) {
 		s := transport.SessionFrom(ctx)
 		p := s.Peer()
 		return &whoAmIResponse{
@@ -65,5 +65,5 @@ func builtins(log *slog.Logger) *rpc.Mux {
 			Address:     p.Addr.String(),
 		}, nil
 	})
-	return mux
+	return ms
 }

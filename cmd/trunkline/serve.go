@@ -65,6 +65,12 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		return err
 	}
 
+	admin, err := home.DefaultName()
+	if err != nil && !errors.Is(err, certs.ErrNoIdentity) { // whoever was revoked is no default
+		return err
+	}
+	policy := defaultPolicy{domain: cred.ID().Domain, administrator: admin}
+
 	rooms := chat.NewServer(chat.Config{
 		Log:    chat.NewMemoryLog(chat.MemoryLogConfig{}),
 		Domain: cred.ID().Domain,
@@ -81,7 +87,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 			return checkRevoked(home, p)
 		},
 		Handlers: map[transport.StreamType]transport.Handler{
-			transport.StreamRPC:  builtins(log).ServeStream,
+			transport.StreamRPC:  builtins(log, policy).mux.ServeStream,
 			transport.StreamChat: rooms.ServeStream,
 		},
 	})

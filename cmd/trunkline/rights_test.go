@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
+	"github.com/trunkline-go/trunkline/transport/transporttest"
+)
+
+func TestTheDefaultPolicyLetsItsAuthorityCallWhatIsForEveryoneAndOneUserTheRest(t *testing.T) {
+	p := defaultPolicy{domain: "here.example", administrator: "ann"}
+	id := func(domain, name string) certs.ID {
+		id, err := certs.UserID(domain, name)
+		require.NoError(t, err)
+		return id
+	}
+	server, err := certs.ServerID("here.example")
+	require.NoError(t, err)
+	for who, may := range map[certs.ID][]right{
+		id("here.example", "ann"):  {forSessions, forEveryone, forAdministrators},
+		id("here.example", "bob"):  {forSessions, forEveryone},
+		id("there.example", "ann"): {forSessions},
+		server:                     {forSessions, forEveryone},
+	} {
+		for _, r := range []right{forSessions, forEveryone, forAdministrators} {
+			err := p.authorizeCall(who, "a.B/C", r)
+			if assert.Equal(t, slices.Contains(may, r), err == nil, "%v of right %d: %v", who, r, err) && err != nil {
+				assert.Equal(t, rpc.PermissionDenied, rpc.CodeOf(err))
+			}
+		}
+	}
+	p.administrator = ""
+	assert.Error(t, p.authorizeCall(server, "a.B/C", forAdministrators), "nobody's name is no administrator's")
+}
+
+// A bomb is a request that must not be decoded.
+type bomb struct{}
+
+func (*bomb) UnmarshalJSON([]byte) error { panic("decoded") }
+
+// M60: a call that is not allowed is answered before any of it is decoded, and has not run; the handler's
+// panic would be Internal. What declares no right is for administrators.
+func TestM60ACallThatIsNotAllowedIsNeitherDecodedNorRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := transporttest.New(t, 0)
+		ms := newMethods(rpc.Config{}, defaultPolicy{domain: net.Authority().Domain(), administrator: "ann"})
+		run := func(context.Context, *bomb) (*whoAmIRequest, error) { panic("run") }
+		handle(ms, forAdministrators, rpc.Unary[bomb, whoAmIRequest]("test.Admin/Declared"), run)
+		rpc.Handle(ms.mux, rpc.Unary[bomb, whoAmIRequest]("test.Admin/Forgotten"), run)
+		srv := net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{transport.StreamRPC: ms.mux.ServeStream}})
+
+		for name, want := range map[string]rpc.Code{"bob": rpc.PermissionDenied, "ann": rpc.Internal} {
+			s := net.Dial(srv, name, transport.Config{})
+			for _, method := range []string{"test.Admin/Declared", "test.Admin/Forgotten"} {
+				_, err := rpc.Unary[whoAmIRequest, whoAmIRequest](method).Call(t.Context(), s, &whoAmIRequest{})
+				assert.Equal(t, want, rpc.CodeOf(err), "%s calls %s: %v", name, method, err)
+				if e, ok := errors.AsType[*rpc.Error](err); assert.True(t, ok) && want == rpc.PermissionDenied {
+					assert.Equal(t, rpc.NotStarted, e.Execution)
+				}
+			}
+		}
+	})
+}
