@@ -54,7 +54,7 @@ func (a *app) call(ctx context.Context, c *command, args []string) error {
 
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	session, err := a.dial(ctx, client)
+	session, err := a.dial(ctx, client, false)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/rpc"
@@ -26,6 +27,11 @@ command, and "//" begins a line with a slash:
   /part [ROOM]  leave a room, the first one unless told
   /who [ROOM]   who is there
   /quit         leave, as at the end of the input
+
+When the connection is lost, or the server restarts, chat goes on as soon as it can:
+what others said meanwhile comes, and what you typed is sent, each line once. At the
+end of the input it waits for a server only while lines are unacknowledged, and no longer than
+--wait; then it says how many, and exits with 5.
 `
 
 // chat joins rooms, says what it reads, and prints what happens.
@@ -33,6 +39,8 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	fs := flagSet(c)
 	client := a.clientFlags(fs)
 	asJSON := fs.Bool("json", false, "print one JSON object a line")
+	noReconnect := fs.Bool("no-reconnect", false, "exit when the connection ends, with the code of how it did")
+	wait := fs.Duration("wait", 10*time.Second, "how long to wait for a server at the end of the input, if lines are unacknowledged")
 	rooms, err := a.parse(c, fs, args)
 	if err != nil {
 		return err
@@ -50,7 +58,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	}
 
 	dialCtx, stop := a.interruptible(ctx)
-	session, err := a.dial(dialCtx, client)
+	session, err := a.dial(dialCtx, client, !*noReconnect)
 	stop()
 	if end, ok := errors.AsType[*transport.Error](err); ok { // an event like any other end
 		out := printer{asJSON: *asJSON, out: a.stdout}
@@ -60,7 +68,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	conv := &conversation{session: session, rooms: rooms, roster: make(roster)}
+	conv := &conversation{session: session, rooms: rooms, wait: *wait, roster: make(roster), cut: make(chan *transport.Error, 1)}
 	in, out, restore, err := a.console(session.Identity().Name, *asJSON)
 	if err != nil {
 		session.Abort(transport.Aborted, "no terminal")
@@ -77,6 +85,9 @@ type conversation struct {
 	client  *chat.Client
 	in      lineReader
 	out     *printer
+	wait    time.Duration         // see --wait
+	cut     chan *transport.Error // how the connection ended, or nil when there is another; talk always receives
+	gaveUp  *transport.Error      // how the session ended for this side, which waited no longer
 
 	mu     sync.Mutex // guards what follows
 	rooms  []string   // that are joined or asked for; what is typed goes to the first
@@ -91,6 +102,9 @@ func (c *conversation) run(ctx context.Context, a *app, server string) error {
 		c.session.Abort(transport.Aborted, "client failed")
 	}
 	waitErr := c.session.Wait(ctx)
+	if c.gaveUp != nil {
+		waitErr = c.gaveUp
+	}
 	end, ok := errors.AsType[*transport.Error](waitErr)
 	if waitErr != nil && !ok {
 		return waitErr
@@ -123,30 +137,62 @@ func (c *conversation) talk(ctx context.Context, a *app) error {
 	go func() { eventsDone <- c.readEvents(ctx) }()
 
 	var inputErr error
-	select {
-	case err := <-eventsDone: // the session ended, or goes away, or the stream did
-		if err := c.unlessEnded(err); err != nil {
-			return err
+	var cut *transport.Error     // how the connection ended; nil while there is one
+	var timeout <-chan time.Time // while there is no server for what was said last
+	closing := false             // the input is over, or a signal has come
+	for {
+		giveUp := false
+		select {
+		case err := <-eventsDone: // the end of the session, or of the stream
+			if err := c.unlessEnded(err); err != nil {
+				return err
+			}
+			return errors.Join(inputErr, c.unlessEnded(release(ctx, c.session)))
+		case cut = <-c.cut:
+		case inputErr = <-inputDone:
+			inputDone = nil
+		case <-a.signals:
+			giveUp = cut != nil
+			if closing && !giveUp { // again
+				c.session.Abort(transport.Aborted, "interrupted")
+			}
+			closing = true
+		case <-timeout:
+			giveUp = true
 		}
-		return c.unlessEnded(release(ctx, c.session))
-	case inputErr = <-inputDone:
-	case <-a.signals:
+		if inputDone == nil {
+			closing = true
+		}
+		if closing {
+			// Everything that was said is on its way, and Close goes behind it; the server answers all
+			// of it before it ends the stream.
+			if err := c.client.Close(); err != nil && !errors.Is(err, chat.ErrClosed) {
+				return c.unlessEnded(err)
+			}
+		}
+		switch {
+		case cut == nil:
+			timeout = nil
+		case giveUp || closing && c.client.Unacknowledged() == 0:
+			c.giveUp(cut)
+			return errors.Join(inputErr, c.unlessEnded(<-eventsDone))
+		case closing && timeout == nil:
+			timeout = time.After(c.wait)
+		}
 	}
-	// Everything that was said is on its way, and Close goes behind it; the server answers all
-	// of it before it ends the stream.
-	if err := c.client.Close(); err != nil && !errors.Is(err, chat.ErrClosed) {
-		return c.unlessEnded(err)
+}
+
+// giveUp ends a session that no connection carries, and says how: as the connection ended, unless more was lost
+// with it.
+func (c *conversation) giveUp(cut *transport.Error) {
+	c.gaveUp = cut
+	switch n := c.client.Unacknowledged(); {
+	case n == 1:
+		c.gaveUp = &transport.Error{Code: transport.Lost, Reason: "1 line is unacknowledged, and may not have been sent", Err: cut}
+	case n > 1:
+		c.gaveUp = &transport.Error{Code: transport.Lost, Reason: fmt.Sprintf("%d lines are unacknowledged, and may not have been sent", n), Err: cut}
 	}
-	select {
-	case err = <-eventsDone:
-	case <-a.signals: // again
-		c.session.Abort(transport.Aborted, "interrupted")
-		err = <-eventsDone
-	}
-	if err := c.unlessEnded(err); err != nil {
-		return err
-	}
-	return errors.Join(inputErr, c.unlessEnded(release(ctx, c.session)))
+	c.session.Abort(transport.Aborted, "gave up")
 }
 
 // unlessEnded drops errors that only say what the end of the session says better.
@@ -168,10 +214,28 @@ func (c *conversation) readEvents(ctx context.Context) error {
 		c.mu.Lock()
 		c.roster.note(e)
 		c.mu.Unlock()
+		switch e := e.(type) {
+		case *chat.Detached:
+			c.tell(e.Err)
+			c.out.print(detached(e.Err))
+			continue
+		case *chat.Resumed:
+			c.tell(nil)
+			c.out.print(resumed(c.session, e.Kept))
+			continue
+		}
 		c.out.print(eventOf(e))
 		if r, ok := e.(*chat.Rejected); ok && notIn(r) && c.drop(r.Room) == 0 {
 			return fmt.Errorf("can't join %s: %s", r.Room, r.Reason)
 		}
+	}
+}
+
+// tell tells talk that the connection has ended, or with nil that there is another.
+func (c *conversation) tell(cut *transport.Error) {
+	select {
+	case c.cut <- cut:
+	case <-c.session.Context().Done():
 	}
 }
 

@@ -45,9 +45,9 @@ func (a *app) clientFlags(fs *pflag.FlagSet) clientFlags {
 	}
 }
 
-// dial opens a session with the server, as the identity that the flags choose. It ends with its
-// connection, for the commands say how that ended, and exit.
-func (a *app) dial(ctx context.Context, f clientFlags) (*transport.Session, error) {
+// dial opens a session with the server, as the identity that the flags choose. Unless reconnect is set, it ends with
+// its connection.
+func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transport.Session, error) {
 	if *f.as != "" {
 		if err := certs.ValidName(*f.as); err != nil {
 			return nil, usagef("--as: %s", err)
@@ -70,7 +70,7 @@ func (a *app) dial(ctx context.Context, f clientFlags) (*transport.Session, erro
 	return transport.Dial(ctx, *f.server, &transport.Config{
 		Credentials: cred,
 		Name:        "trunkline/" + version,
-		NoReconnect: true,
+		NoReconnect: !reconnect,
 	})
 }
 

@@ -16,7 +16,7 @@ const (
 	exitUsage    = 2 // the command line is wrong
 	exitRefused  = 3 // the server refused the session, or its key is not the expected one
 	exitAborted  = 4 // the session was aborted
-	exitLost     = 5 // the server was lost, or never reached
+	exitLost     = 5 // the server was lost, or never reached, or there is none for lines that are unacknowledged
 	exitAnswered = 6 // the call was answered with an error status
 )
 

@@ -36,6 +36,32 @@ type endedEvent struct {
 	Reason string               `json:"reason"`
 }
 
+type detachedEvent struct {
+	Type   string               `json:"type"`  // "session"
+	State  string               `json:"state"` // "detached": it is being resumed
+	Code   string               `json:"code"`  // how its connection ended, as in endedEvent
+	Number *transport.CloseCode `json:"number,omitempty"`
+	Reason string               `json:"reason"`
+}
+
+type resumedEvent struct {
+	Type    string `json:"type"`  // "session"
+	State   string `json:"state"` // "resumed"
+	Session string `json:"session"`
+	Kept    bool   `json:"kept"` // the server still had it; if not, the server has restarted, or it took too long
+}
+
+type gapEvent struct {
+	Type   string `json:"type"` // "gap"
+	Room   string `json:"room"`
+	After  uint64 `json:"after"` // seq of the last line that came
+	Code   string `json:"code"`  // "OutOfRange": lines have been trimmed; "DataLoss": the log has lost some
+	Reason string `json:"reason"`
+	Epoch  uint64 `json:"epoch"`
+	Head   uint64 `json:"head"`
+	First  uint64 `json:"first"` // what comes next
+}
+
 type joinedEvent struct {
 	Type    string   `json:"type"` // "joined"
 	Room    string   `json:"room"`
@@ -104,6 +130,29 @@ func (e *endedEvent) line() string {
 	return line
 }
 
+func (e *detachedEvent) line() string {
+	what := "connection lost"
+	switch {
+	case e.Code == transport.Drained.String():
+		what = "the server goes away"
+	case e.Number != nil:
+		what = "connection aborted (" + e.Code + ")"
+	}
+	if e.Reason != "" {
+		what += ": " + e.Reason
+	}
+	return "* " + what + "; trying again…"
+}
+
+func (e *resumedEvent) line() string { return "* back" }
+
+func (e *gapEvent) line() string {
+	if e.Code == rpc.OutOfRange.String() {
+		return fmt.Sprintf("* lines of %s after %d are gone, it goes on with %d", e.Room, e.After, e.First)
+	}
+	return fmt.Sprintf("* the log of %s has lost lines, what it has follows from %d", e.Room, e.First)
+}
+
 func (e *joinedEvent) line() string {
 	return fmt.Sprintf("* joined %s, at %d, with %s", e.Room, e.Head, strings.Join(e.Members, ", "))
 }
@@ -145,6 +194,8 @@ func eventOf(e chat.Event) event {
 		return &membersEvent{"members", e.Room, e.Names}
 	case *chat.Left:
 		return &leftEvent{"left", e.Room}
+	case *chat.Gap:
+		return &gapEvent{"gap", e.Room, e.After.Seq, e.Code.String(), e.Reason, e.Epoch, e.Head, e.First}
 	}
 	return nil
 }
@@ -153,6 +204,20 @@ func eventOf(e chat.Event) event {
 func connected(s *transport.Session, server string) event {
 	id := s.Identity()
 	return &connectedEvent{"session", "connected", server, id.String(), id.Name, s.ID().String()}
+}
+
+// detached says that the session's connection has ended, and that it is being resumed.
+func detached(why *transport.Error) event {
+	e := &detachedEvent{Type: "session", State: "detached", Code: why.Code.String(), Reason: why.Reason}
+	if why.Code != transport.Lost {
+		e.Number = &why.Code
+	}
+	return e
+}
+
+// resumed says that another connection carries the session.
+func resumed(s *transport.Session, kept bool) event {
+	return &resumedEvent{"session", "resumed", s.ID().String(), kept}
 }
 
 // ended says how the session ended; nil is a release.

@@ -22,8 +22,14 @@ import (
 func TestGoldenEvents(t *testing.T) {
 	at := time.Date(2000, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
 	for want, e := range map[string]event{
-		`{"type":"joined","room":"lobby","epoch":1,"head":7,"members":["alice","bob"]}`:                                              eventOf(&chat.Joined{Room: "lobby", Epoch: 1, Head: 7, Members: []string{"alice", "bob"}}),
-		`{"type":"message","room":"lobby","seq":8,"from":"bob","time":"2000-01-02T03:04:05.006Z","id":"x","text":"hi"}`:              eventOf(&chat.Message{Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 8}, From: "bob", Time: at, ID: "x", Text: "hi"}),
+		`{"type":"joined","room":"lobby","epoch":1,"head":7,"members":["alice","bob"]}`:                                 eventOf(&chat.Joined{Room: "lobby", Epoch: 1, Head: 7, Members: []string{"alice", "bob"}}),
+		`{"type":"message","room":"lobby","seq":8,"from":"bob","time":"2000-01-02T03:04:05.006Z","id":"x","text":"hi"}`: eventOf(&chat.Message{Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 8}, From: "bob", Time: at, ID: "x", Text: "hi"}),
+		`{"type":"session","state":"detached","code":"Drained","number":257,"reason":"x"}`:                              detached(&transport.Error{Code: transport.Drained, Reason: "x"}),
+		`{"type":"session","state":"detached","code":"Lost","reason":""}`:                                               detached(&transport.Error{Code: transport.Lost}),
+		`{"type":"session","state":"resumed","session":"00ff","kept":true}`:                                             &resumedEvent{"session", "resumed", "00ff", true},
+		`{"type":"gap","room":"lobby","after":4,"code":"OutOfRange","reason":"x","epoch":1,"head":9,"first":7}`: eventOf(&chat.Gap{
+			Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.OutOfRange, Reason: "x", Epoch: 1, Head: 9, First: 7,
+		}),
 		`{"type":"sent","room":"lobby","seq":9,"id":"y","duplicate":false}`:                                                          eventOf(&chat.Sent{Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, ID: "y"}),
 		`{"type":"rejected","room":"lobby","request":"publish","id":"z","code":"InvalidArgument","reason":"no"}`:                     eventOf(&chat.Rejected{Room: "lobby", Request: chat.RequestPublish, ID: "z", Code: rpc.InvalidArgument, Reason: "no"}),
 		`{"type":"presence","room":"lobby","who":"bob","state":"lost"}`:                                                              eventOf(&chat.Presence{Room: "lobby", Who: "bob", State: chat.PresenceLost}),

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 //	expect NAME REGEXP        reads lines of its stdout until one matches; at most 10 s
 //	signal NAME SIGNAL        sends a signal
 //	status NAME CODE          waits for its end, and checks the exit code
+//	complained NAME REGEXP    checks its stderr
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
@@ -54,7 +55,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"ready": ready, "start": start, "say": say, "eof": eof,
-			"expect": expect, "signal": sendSignal, "status": status,
+			"expect": expect, "signal": sendSignal, "status": status, "complained": complained,
 		},
 	})
 }
@@ -190,6 +191,14 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s ended with %s, not %s\n%s", args[0], got, args[1], p.errors())
 	}
 	ts.Logf("[%s stderr] %s", args[0], p.errors())
+}
+
+func complained(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	if got := get(ts, args[0]).errors(); !want.MatchString(got) {
+		ts.Fatalf("%s did not say %s, but:\n%s", args[0], want, got)
+	}
 }
 
 var signals = map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM, "KILL": os.Kill}
