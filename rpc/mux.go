@@ -34,6 +34,10 @@ type Config struct {
 	// [*Error] refuses with its code and message; any other error as PermissionDenied, and its text stays
 	// here. The caller learns that nothing has run. Default: everyone may call everything.
 	Authorize func(ctx context.Context, c Call) error
+
+	// Observe is told of each call when it has ended, also of those that were refused, in the goroutine
+	// that served it. Default: nobody is, which costs nothing.
+	Observe func(CallStats)
 }
 
 // A Call is a call as its handler's side sees it.

@@ -42,6 +42,8 @@ type serverCall struct {
 	dispatched bool // the handler has been called, or is about to be
 	out        outbox
 	cut        atomic.Bool // the deadline has cut a message in its midst: nothing may follow it
+	began      time.Time   // if somebody observes
+	in, sent   atomic.Int64
 
 	mu         sync.Mutex // guards what follows
 	header     Metadata
@@ -52,6 +54,9 @@ type serverCall struct {
 // run serves the call to its end, which is an answer unless the caller is gone. Also a panic
 // of the handler ends here, and its runtime.Goexit passes through.
 func (c *serverCall) run(parent context.Context) {
+	if c.mux.cfg.Observe != nil {
+		c.began = time.Now()
+	}
 	if err := c.readHead(); err != nil {
 		c.finish(nil, err)
 		return
@@ -103,11 +108,12 @@ func (c *serverCall) readHead() error {
 		}
 		return Errorf(Unimplemented, "unknown method %s", h.method)
 	}
+	c.method = method
 	codec, ok := codecNamed(h.codec)
 	if !ok {
 		return Errorf(Unimplemented, "unknown codec %q", clip(string(h.codec)))
 	}
-	c.method, c.codec, c.timeout, c.metadata = method, codec, fromMicros(h.timeout), h.metadata
+	c.codec, c.timeout, c.metadata = codec, fromMicros(h.timeout), h.metadata
 	return nil
 }
 
@@ -174,6 +180,7 @@ func (c *serverCall) recv(m any) error {
 		return Errorf(InvalidArgument, "misplaced HEAD")
 	}
 	c.out.received()
+	c.in.Add(int64(len(body)))
 	if err := decode(body, c.codec, m, true); err != nil {
 		return Errorf(InvalidArgument, "malformed request: %w", err)
 	}
@@ -234,6 +241,7 @@ func (c *serverCall) encode(m any) (*buffer, error) {
 		buf.free()
 		return nil, Errorf(ResourceExhausted, "response of %d bytes, limit is %d", n, c.mux.cfg.MaxMessage)
 	}
+	c.sent.Add(int64(len(b) - room))
 	buf.prepend(frameData)
 	if len(header) > 0 {
 		buf.prependHead("", 0, "", header)
@@ -274,6 +282,11 @@ func (c *serverCall) finish(buf *buffer, err error) {
 			buf.free()
 		}
 		c.str.Cancel(transport.StreamDeadline)
+		code := Canceled
+		if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+			code = DeadlineExceeded
+		}
+		c.observe(code)
 		return
 	}
 	if buf == nil {
@@ -302,9 +315,11 @@ func (c *serverCall) finish(buf *buffer, err error) {
 			code = transport.StreamDeadline
 		}
 		c.str.Cancel(code)
+		c.observe(CodeOf(canceled(err)))
 		return
 	}
 	_ = c.str.Close() // fails only on a half that has been reset
+	c.observe(status.code)
 }
 
 // status turns what the handler returned, or why it was not called, into END.

@@ -70,7 +70,7 @@ func ClientTLS(cfg *Config) *tls.Config {
 
 // ServerTLS returns the TLS configuration of a server.
 func ServerTLS(cfg *Config) *tls.Config {
-	conf, _ := serverTLS(cfg.withDefaults())
+	conf, _ := serverTLS(cfg.withDefaults(), newCounters())
 	return conf
 }
 

@@ -27,6 +27,7 @@ type link struct {
 	conn    *quic.Conn
 	client  bool
 	attempt uint64 // of the HELLO that it began with
+	live    bool   // it has carried the session; set before anybody waits for its end
 	log     *slog.Logger
 
 	control  *quic.Stream
@@ -109,6 +110,9 @@ func (l *link) end(cause error) {
 		cancel(l.outcome)
 	}
 	if l.sess != nil {
+		if l.live && l.sess.server != nil {
+			l.sess.server.counters.connectionEnded(l.outcome)
+		}
 		l.sess.linkClosed(l, reconnectAfter, goneAway)
 	}
 }
@@ -259,6 +263,9 @@ func (l *link) acceptStreams() {
 		l.checkQuietLocked()
 		l.credit.beganLocked()
 		l.mu.Unlock()
+		if l.sess.server != nil {
+			l.sess.server.counters.accepted.Add(1)
+		}
 		if over {
 			str.CancelWrite(quic.StreamErrorCode(StreamRejected))
 			str.CancelRead(quic.StreamErrorCode(StreamNoError))

@@ -31,6 +31,7 @@ type Server struct {
 	tr       *quic.Transport
 	listener *quic.Listener
 	clients  *verifier
+	counters *counters
 
 	wg sync.WaitGroup // greetings, and what follows the end of each connection
 
@@ -58,11 +59,12 @@ func Listen(cfg *Config) (*Server, error) {
 		cfg:      cfg,
 		pc:       pc,
 		tr:       &quic.Transport{Conn: pc, StatelessResetKey: (*quic.StatelessResetKey)(cfg.StatelessResetKey)},
+		counters: newCounters(),
 		sessions: make(map[SessionID]*Session),
 		greeting: make(map[*quic.Conn]struct{}),
 	}
 	var conf *tls.Config
-	conf, srv.clients = serverTLS(cfg)
+	conf, srv.clients = serverTLS(cfg, srv.counters)
 	var err error
 	if srv.listener, err = srv.tr.Listen(conf, cfg.quicConfig()); err != nil {
 		_ = srv.tr.Close()
@@ -227,13 +229,16 @@ func (srv *Server) serveConn(conn *quic.Conn) {
 	if l.sess != nil {
 		l.sess.greetingFailed(l, fromQUIC(err))
 	}
-	code, reason := Internal, ""
-	if e, ok := errors.AsType[*Error](err); ok {
-		e = e.unsaid()
-		code, reason = e.Code, e.Reason
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = &Error{Code: Internal}
 	}
-	srv.cfg.Logger.Warn("session refused", "addr", conn.RemoteAddr(), "code", code, "reason", err)
-	l.close(code, reason)
+	e = e.unsaid()
+	if !l.live {
+		srv.counters.refuse(e)
+	}
+	srv.cfg.Logger.Warn("session refused", "addr", conn.RemoteAddr(), "code", e.Code, "reason", err)
+	l.close(e.Code, e.Reason)
 	l.watch(func() {})
 }
 

@@ -360,6 +360,10 @@ func (s *Session) goLive(l *link) *Error {
 	if l.attempt != s.attempt {
 		return &Error{Code: Replaced, Reason: "overtaken by a newer connection of this session"}
 	}
+	if s.server != nil {
+		s.server.counters.wentLive(s.last == nil, l.attempt)
+	}
+	l.live = true
 	s.link, s.last, s.state, s.since = l, &carried{attempt: l.attempt, done: l.done}, StateLive, time.Now()
 	s.stateChangedLocked()
 	return nil
@@ -471,6 +475,9 @@ func (s *Session) endLocked(outcome *Error) {
 	s.stateChangedLocked()
 	s.cancel(outcome)
 	if s.server != nil {
+		if s.last != nil { // else it was refused
+			s.server.counters.sessionEnded(outcome)
+		}
 		go s.server.forget(s, s.identity, outcome) // takes the server's lock, which comes before ours
 		return
 	}

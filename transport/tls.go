@@ -34,11 +34,16 @@ func tlsConfig(cred *certs.Credentials, verify func(tls.ConnectionState) error) 
 }
 
 // serverTLS returns a server's TLS configuration, and what verifies its clients.
-func serverTLS(cfg *Config) (*tls.Config, *verifier) {
+func serverTLS(cfg *Config, counters *counters) (*tls.Config, *verifier) {
 	v := newVerifier(cfg.Credentials, cfg.Credentials.VerifyClient)
 	t := tlsConfig(cfg.Credentials, func(cs tls.ConnectionState) error {
 		err := v.inHandshake(cs)
 		if err != nil {
+			e := &Error{Code: Unauthorized}
+			if v, ok := errors.AsType[*certs.VerifyError](err); ok && v.Reason == certs.Expired {
+				e.Code = Expired
+			}
+			counters.refuse(e)
 			cfg.Logger.Warn("client certificate not accepted", "reason", err)
 		}
 		return withAlert(err)
