@@ -3,6 +3,7 @@ package chat
 import (
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/trunkline-go/trunkline/rpc"
 )
@@ -21,7 +22,11 @@ func (r *room) commit() {
 	}
 	batch := r.admit()
 	if len(batch) > 0 {
+		began := time.Now()
 		results, err := r.append()
+		if observe := r.srv.cfg.ObserveCommit; observe != nil {
+			observe(CommitStats{Lines: len(r.entries), Duration: time.Since(began), Failed: err != nil})
+		}
 		if err != nil {
 			r.fail(batch, err)
 		} else {
@@ -92,9 +97,14 @@ func (r *room) rejectAll(req *request, err *Error) {
 // show puts appended records on the ring, and acknowledges.
 func (r *room) show(batch []*request, results []Result) {
 	rest := results
+	duplicates := 0
 	for _, req := range batch {
 		for i := range req.entries {
-			if res := &rest[i]; res.Err == nil && !res.Duplicate {
+			res := &rest[i]
+			if res.Duplicate {
+				duplicates++
+			}
+			if res.Err == nil && !res.Duplicate {
 				e := r.recordEvent(&Record{Position: res.Position, Entry: req.entries[i], Time: res.Time})
 				e.session = req.session
 				r.events = append(r.events, e)
@@ -102,6 +112,8 @@ func (r *room) show(batch []*request, results []Result) {
 		}
 		rest = rest[len(req.entries):]
 	}
+	r.srv.counters.published.Add(uint64(len(r.events)))
+	r.srv.counters.duplicates.Add(uint64(duplicates))
 	r.mu.Lock()
 	for i := range r.events {
 		e := &r.events[i]

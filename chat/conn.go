@@ -100,6 +100,7 @@ func (c *conn) serve(ctx context.Context) {
 	case errors.Is(err, io.EOF):
 		how = endLeft
 	case isProtocolError(err):
+		c.session.srv.counters.malformed.Add(1)
 		c.session.log().Warn("chat stream broke the protocol", "who", c.session.who, "reason", err)
 		c.session.abort(transport.Protocol, err.Error())
 	case c.session.newest() != c:
@@ -119,6 +120,9 @@ func (c *conn) serve(ctx context.Context) {
 	// In order, everything is answered by now, and the writer has been woken for it: it ends when
 	// that is written, and of the events as much as the credit allows, for none will come any more.
 	c.writers.Wait()
+	for _, sub := range c.subs {
+		sub.setBehind(false)
+	}
 	if how == endLeft {
 		_ = c.str.Close() // fails if the stream is dead, and then there is nothing to end
 	}
@@ -351,7 +355,9 @@ func (c *conn) answer(r reply) {
 	}
 	overrun := c.overrun && !refused
 	c.mu.Unlock()
+	c.session.srv.counters.answered(&r)
 	if overrun {
+		c.session.srv.counters.unread.Add(1)
 		c.session.log().Warn("chat replies are not read", "who", c.session.who)
 		c.str.Cancel(transport.StreamExcessiveLoad) // the reader finds out, and aborts the session
 	}

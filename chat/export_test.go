@@ -24,13 +24,6 @@ func (srv *Server) Load() (replies, writers int) {
 	return replies, writers
 }
 
-// Rooms returns how many rooms have an actor.
-func (srv *Server) Rooms() int {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	return len(srv.rooms)
-}
-
 // PublishAs is Publish with an id of the caller's.
 func (c *Client) PublishAs(ctx context.Context, room, id, text string) error {
 	_, err := c.publish(ctx, room, id, text)

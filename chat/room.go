@@ -24,6 +24,9 @@ type room struct {
 	moved chan struct{} // has a token when the log's head may have moved
 	newer atomic.Uint64 // the head as the log told it last
 
+	sessions atomic.Int64 // len(members)
+	behind   atomic.Int64 // subscriptions that are, as their writers have found
+
 	refs int // requests that were sent or are about to be, and members; guarded by Server.mu
 
 	// The actor's own.
@@ -240,6 +243,7 @@ func (r *room) join(req *request) (freed int) {
 	if m == nil {
 		m = &member{}
 		r.members[req.session] = m
+		r.sessions.Add(1)
 		freed = -1 // the membership holds one
 		r.appear(req.session.who)
 	} else {
@@ -312,6 +316,7 @@ func (r *room) end(req *request) (freed int) {
 func (r *room) remove(s *session, m *member, state chatpb.Presence_State) (freed int) {
 	r.unsubscribe(m)
 	delete(r.members, s)
+	r.sessions.Add(-1)
 	s.disclaim(r.name)
 	id := r.identities[s.who]
 	if m.held {

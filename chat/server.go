@@ -32,6 +32,10 @@ type Config struct {
 
 	// MaxSessionRooms is how many rooms one session may be in at once. Default 100.
 	MaxSessionRooms int
+
+	// ObserveCommit is told of each append to the log, in the goroutine of the room, which waits for it.
+	// Default: nobody is.
+	ObserveCommit func(CommitStats)
 }
 
 const (
@@ -64,6 +68,8 @@ type Server struct {
 	ctx    context.Context      // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // handlers, actors, and what follows the end of sessions
+
+	counters counters
 
 	mu       sync.Mutex // guards what follows
 	closed   bool
@@ -127,6 +133,8 @@ func (srv *Server) ServeStream(ctx context.Context, str *transport.Stream) {
 	str.SetUrgency(transport.UrgencyChat, false)
 	c := newConn(s, str)
 	defer close(c.done)
+	srv.counters.streams.Add(1)
+	defer srv.counters.streams.Add(-1)
 	older, ok := s.attach(c, func(old *conn) bool {
 		// Handlers may start in any order, also those of a connection that has been replaced.
 		o, ok := old.str.(*transport.Stream)

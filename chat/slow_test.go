@@ -277,6 +277,7 @@ func TestAClientThatPublishesAndNeverReadsIsAborted(t *testing.T) { // S5
 		}
 		assert.Equal(t, transport.ExcessiveLoad, code(session.Wait(t.Context())))
 		assert.LessOrEqual(t, most, 4097)
+		assert.Equal(t, uint64(1), h.chat.Stats().Unread)
 		bob.say("attic", "unharmed")
 	})
 }
@@ -284,16 +285,16 @@ func TestAClientThatPublishesAndNeverReadsIsAborted(t *testing.T) { // S5
 func TestRoomsEndWithTheirLastMember(t *testing.T) { // S5
 	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
 		alice, bob := h.join("alice", "a", "b"), h.join("bob", "b", "c")
-		assert.Equal(t, 3, h.chat.Rooms())
+		assert.Equal(t, 3, h.chat.Stats().Rooms)
 		alice.say("a", "kept")
 		alice.release()
 		synctest.Wait()
-		assert.Equal(t, 2, h.chat.Rooms())
+		assert.Equal(t, 2, h.chat.Stats().Rooms)
 		bob.session.Abort(transport.Aborted, "")
 		time.Sleep(time.Second)
-		assert.Equal(t, 2, h.chat.Rooms(), "held")
+		assert.Equal(t, 2, h.chat.Stats().Rooms, "held")
 		time.Sleep(time.Minute)
-		assert.Equal(t, 0, h.chat.Rooms())
+		assert.Equal(t, 0, h.chat.Stats().Rooms)
 		carol := h.joinOn(h.net.Dial(h.srv, "carol", transport.Config{}), "carol")
 		assert.Equal(t, uint64(1), carol.join("a", chat.Last(1)).Head, "the log stays")
 		for i := range 50 { // that nobody may join does not count
@@ -301,7 +302,7 @@ func TestRoomsEndWithTheirLastMember(t *testing.T) { // S5
 			expect[*chat.Rejected](carol, nil)
 		}
 		synctest.Wait()
-		assert.Equal(t, 1, h.chat.Rooms())
+		assert.Equal(t, 1, h.chat.Stats().Rooms)
 	})
 }
 

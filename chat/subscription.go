@@ -26,6 +26,7 @@ type subscription struct {
 	lagging bool
 	lost    bool // the log no longer has next; the actor knows
 	need    int  // of credit, for the record next, if that was refused; else 0
+	behind  bool // counted in room.behind
 
 	// Set when the room has stopped serving it; guarded by room.mu. What came before is owed.
 	over      bool
@@ -44,21 +45,26 @@ const (
 
 // gather appends events to dst, up to writeSize in all.
 func (s *subscription) gather(dst []byte) []byte {
+	dst, p := s.look(dst)
+	s.setBehind(s.lagging || p == full && s.conn.stalled.Load())
+	return dst
+}
+
+func (s *subscription) look(dst []byte) ([]byte, progress) {
 	for !s.lost {
+		var p progress
 		if s.lagging {
-			var p progress
 			if dst, p = s.catchUp(dst); p != caughtUp {
-				return dst
+				return dst, p
 			}
 		}
-		var p progress
 		if dst, p = s.fromRing(dst); p != behind {
-			return dst
+			return dst, p
 		}
 		s.lagging = true
 		s.seen = max(s.seen, s.cursor) // these have been delivered
 	}
-	return dst
+	return dst, behind
 }
 
 // fromRing appends what the ring has.
@@ -133,6 +139,7 @@ func (s *subscription) appendRun(dst []byte, end uint64) ([]byte, bool) {
 		chained = !own
 		s.next++
 	}
+	s.conn.lines += int(s.next - first.Seq)
 	s.conn.charge(length)
 	return dst, true
 }
@@ -201,6 +208,7 @@ func (s *subscription) rejoin(dst *[]byte) (back bool, p progress) {
 		}
 		*dst = appendMessage(*dst, frameMembers, m)
 		s.conn.charge(n)
+		r.srv.counters.presenceSkipped.Add(1)
 		s.seen = seen
 	}
 	// Presence that came before the record, but after what is accounted for, is still
@@ -263,6 +271,7 @@ func (s *subscription) appendRecords(dst []byte, records []Record) ([]byte, int)
 		before = rec
 	}
 	s.next = first.Seq + uint64(n)
+	s.conn.lines += n
 	s.conn.charge(length)
 	return dst, n
 }

@@ -24,6 +24,7 @@ type writer struct {
 	subs    []*subscription // whose JOINED has been written
 	turn    int             // which of them is next
 	sent    uint64          // bytes of events, as RECEIVED counts them
+	lines   int             // of the write under way
 	queue   []reply         // taken from replies
 	encoded int             // of queue
 	base    int             // length of the write under way behind its replies
@@ -69,7 +70,8 @@ func (c *conn) write() {
 // after the other. Nothing means that nothing is owed, or the credit is used up.
 func (c *conn) gather(dst []byte) []byte {
 	dst = c.gatherReplies(dst)
-	c.base, c.held = len(dst), false
+	c.base, c.held, c.lines = len(dst), false, 0
+	sent := c.sent
 	for range len(c.subs) {
 		if len(dst) >= writeSize {
 			break
@@ -87,6 +89,7 @@ func (c *conn) gather(dst []byte) []byte {
 			break
 		}
 	}
+	c.session.srv.counters.wrote(c.lines, c.sent-sent)
 	return dst
 }
 
@@ -118,6 +121,7 @@ func (c *conn) appendReply(dst []byte, r *reply) []byte {
 	if r.unsubscribe {
 		for i, sub := range c.subs {
 			if sub == r.sub {
+				sub.setBehind(false)
 				c.subs = append(c.subs[:i], c.subs[i+1:]...)
 				break
 			}

@@ -1,0 +1,155 @@
+package chat
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
+	"github.com/trunkline-go/trunkline/rpc"
+)
+
+// Stats says what a server does now, and what it has done since [NewServer]; what it has done only rises.
+type Stats struct {
+	Streams int // chat streams that are open
+	Rooms   int // rooms that have members
+	Members int // sessions in rooms, one counted in each room that it is in
+	Lagging int // of these, who is behind: its credit is used up, or it reads the log instead of what is new
+
+	Published      uint64 // lines that were appended to the log
+	Duplicates     uint64 // lines that were in the log already, and were acknowledged again
+	Delivered      uint64 // lines that were written to members; to who published one, its stub
+	DeliveredBytes uint64 // of these, and of presence, as RECEIVED counts them
+
+	// Rejected counts what clients were refused.
+	Rejected map[Rejection]uint64
+
+	// Trimmed counts members who were put out because the log had trimmed what they were owed; Unread
+	// sessions that were aborted because they asked and did not read the answers; Malformed those that broke the
+	// protocol; PresenceSkipped how often MEMBERS stood in for presence that a slow reader had missed.
+	Trimmed, Unread, Malformed, PresenceSkipped uint64
+}
+
+// A Rejection is the kind of a REJECTED. A code that is none of rpc's counts as Unknown.
+type Rejection struct {
+	Request Request
+	Code    rpc.Code
+}
+
+// RoomStats says what a room does now.
+type RoomStats struct {
+	Name     string
+	Members  int    // identities that are there
+	Sessions int    // of all members, also of those who were lost and may come back
+	Head     uint64 // seq of the newest record that members may have seen
+	Lagging  int    // sessions that are behind, see [Stats]
+}
+
+// CommitStats says how an append to the log went, for [Config.ObserveCommit].
+type CommitStats struct {
+	Lines    int
+	Duration time.Duration
+	Failed   bool // also if the lines may have been appended
+}
+
+// Stats returns what the server does, and has done. It looks at every room.
+func (srv *Server) Stats() Stats {
+	st := Stats{
+		Streams:         int(srv.counters.streams.Load()),
+		Published:       srv.counters.published.Load(),
+		Duplicates:      srv.counters.duplicates.Load(),
+		Delivered:       srv.counters.delivered.Load(),
+		DeliveredBytes:  srv.counters.deliveredBytes.Load(),
+		Rejected:        make(map[Rejection]uint64),
+		Trimmed:         srv.counters.trimmed.Load(),
+		Unread:          srv.counters.unread.Load(),
+		Malformed:       srv.counters.malformed.Load(),
+		PresenceSkipped: srv.counters.presenceSkipped.Load(),
+	}
+	for i := range srv.counters.rejected {
+		request, ok := requestFromWire(chatpb.Rejected_Request(i))
+		for code := range srv.counters.rejected[i] {
+			if n := srv.counters.rejected[i][code].Load(); ok && n > 0 {
+				st.Rejected[Rejection{request, rpc.Code(code)}] = n
+			}
+		}
+	}
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	st.Rooms = len(srv.rooms)
+	for _, r := range srv.rooms {
+		st.Members += int(r.sessions.Load())
+		st.Lagging += int(r.behind.Load())
+	}
+	return st
+}
+
+// Rooms returns the rooms that have members, by name.
+func (srv *Server) Rooms() []RoomStats {
+	srv.mu.Lock()
+	rooms := make([]*room, 0, len(srv.rooms))
+	for _, r := range srv.rooms {
+		rooms = append(rooms, r)
+	}
+	srv.mu.Unlock()
+	all := make([]RoomStats, 0, len(rooms))
+	for _, r := range rooms {
+		st := RoomStats{Name: r.name, Sessions: int(r.sessions.Load()), Lagging: int(r.behind.Load())}
+		r.mu.RLock()
+		st.Members, st.Head = len(r.present), r.head
+		r.mu.RUnlock()
+		all = append(all, st)
+	}
+	slices.SortFunc(all, func(a, b RoomStats) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// counters are what a server counts.
+type counters struct {
+	streams         atomic.Int64
+	published       atomic.Uint64
+	duplicates      atomic.Uint64
+	delivered       atomic.Uint64
+	deliveredBytes  atomic.Uint64
+	trimmed         atomic.Uint64
+	unread          atomic.Uint64
+	malformed       atomic.Uint64
+	presenceSkipped atomic.Uint64
+	rejected        [chatpb.Rejected_REQUEST_LEAVE + 1][rpc.Unauthenticated + 1]atomic.Uint64
+}
+
+// answered counts a reply that refuses something.
+func (c *counters) answered(r *reply) {
+	switch {
+	case r.kind != frameRejected:
+	case r.unsubscribe: // nobody asked
+		c.trimmed.Add(1)
+	default:
+		code := r.err.Code
+		if code > rpc.Unauthenticated {
+			code = rpc.Unknown
+		}
+		c.rejected[r.request][code].Add(1)
+	}
+}
+
+// wrote counts what has been gathered for a write, and will be written unless the stream is dead.
+func (c *counters) wrote(lines int, bytes uint64) {
+	if bytes > 0 {
+		c.delivered.Add(uint64(lines))
+		c.deliveredBytes.Add(bytes)
+	}
+}
+
+// setBehind notes whether the reader is behind, for the room's count. It is the writer's, and at the end of
+// the stream the handler's.
+func (s *subscription) setBehind(behind bool) {
+	switch {
+	case behind && !s.behind:
+		s.room.behind.Add(1)
+	case !behind && s.behind:
+		s.room.behind.Add(-1)
+	}
+	s.behind = behind
+}
