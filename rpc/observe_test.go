@@ -3,7 +3,6 @@ package rpc_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -141,7 +140,7 @@ func TestEveryEndOfACallIsObserved(t *testing.T) {
 				require.GreaterOrEqual(t, got.Duration, test.want.Duration)
 				require.Less(t, got.Duration, 8*time.Second)
 				got.Duration = test.want.Duration
-				require.Equal(t, test.want, got, fmt.Sprintf("%+v", got))
+				require.Equal(t, test.want, got)
 				time.Sleep(10 * time.Second)
 				require.Empty(t, observed)
 			})
