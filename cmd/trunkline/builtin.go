@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
@@ -35,8 +34,8 @@ type whoAmIResponse struct {
 }
 
 // builtins returns the methods of this file.
-func builtins(log *slog.Logger, auth authorizer) *methods {
-	ms := newMethods(rpc.Config{Logger: log}, auth)
+func builtins(cfg rpc.Config, auth authorizer) *methods {
+	ms := newMethods(cfg, auth)
 	handle(ms, forEveryone, echoSay, func(_ context.Context, req *echoMessage) (*echoMessage, error) {
 		return req, nil
 	})

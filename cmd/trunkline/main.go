@@ -57,6 +57,7 @@ func commands() []*command {
 	return []*command{
 		{name: "serve", args: "", line: "run a server", help: serveHelp, run: (*app).serve},
 		{name: "chat", args: "ROOM...", line: "talk in rooms", help: chatHelp, run: (*app).chat},
+		{name: "status", args: "", line: "show what a running server does", help: statusHelp, run: (*app).status},
 		{name: "call", args: "METHOD [JSON | -]", line: "call a method and print its reply", help: callHelp, run: (*app).call},
 	}
 }

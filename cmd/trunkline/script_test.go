@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 //	expect NAME REGEXP        reads lines of its stdout until one matches; at most 10 s
 //	signal NAME SIGNAL        sends a signal
 //	status NAME CODE          waits for its end, and checks the exit code
+//	fetch URL                 gets URL; its text is stdout
 //	complained NAME REGEXP    checks its stderr
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -43,6 +45,10 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("TRUNKLINE_SERVER", addr)
+			if addr, err = freeTCPAddr(); err != nil {
+				return err
+			}
+			env.Setenv("METRICS", addr)
 			running := make(map[string]*process)
 			env.Values[processesKey{}] = running
 			env.Defer(func() {
@@ -55,7 +61,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"ready": ready, "start": start, "say": say, "eof": eof,
-			"expect": expect, "signal": sendSignal, "status": status, "complained": complained,
+			"expect": expect, "signal": sendSignal, "status": status, "fetch": fetch, "complained": complained,
 		},
 	})
 }
@@ -68,6 +74,31 @@ func freeAddr() (string, error) {
 	}
 	defer c.Close()
 	return c.LocalAddr().String(), nil
+}
+
+// freeTCPAddr is freeAddr for TCP.
+func freeTCPAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	client := &http.Client{Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	res, err := client.Get(args[0])
+	if (err != nil) != neg {
+		ts.Fatalf("fetch %s: %v", args[0], err)
+	}
+	if err != nil {
+		return
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(ts.Stdout(), res.Body)
+	ts.Check(err)
 }
 
 type processesKey struct{}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os/user"
 	"time"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -17,6 +17,7 @@ const serveHelp = `examples:
   trunkline serve                                    on 127.0.0.1:4433
   trunkline serve --listen :4433 --san chat.example  for other machines too
   TRUNKLINE_HOME=/srv/trunkline trunkline serve      with another home
+  trunkline serve --metrics :9464                    for Prometheus, at http://127.0.0.1:9464/metrics
 
 The first run makes an authority, a server certificate and an identity for the
 local user in the home. When the server is ready it prints one line on stdout,
@@ -31,6 +32,8 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	homeDir := a.homeFlag(fs)
 	sans := fs.StringSlice("san", nil, "further host `NAME` or address for the server certificate")
 	drain := fs.Duration("drain-timeout", 10*time.Second, "how long a drain waits for work in flight")
+	metricsAddr := fs.String("metrics", "", "`HOST:PORT` to answer Prometheus at, over HTTP, for whoever can reach it; without a host on loopback")
+	logging := a.logFlags(fs, "info")
 	rest, err := a.parse(c, fs, args)
 	if err != nil {
 		return err
@@ -38,7 +41,10 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	if len(rest) > 0 {
 		return usagef("serve takes no arguments, but there is %q", rest[0])
 	}
-	log := slog.New(slog.NewTextHandler(a.stderr, nil))
+	log, err := logging.logger(a.stderr)
+	if err != nil {
+		return err
+	}
 
 	home, err := a.openHome(*homeDir)
 	if err != nil {
@@ -71,11 +77,19 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	}
 	policy := defaultPolicy{domain: cred.ID().Domain, administrator: admin}
 
-	rooms := chat.NewServer(chat.Config{
+	calls := rpc.Config{Logger: log}
+	chats := chat.Config{
 		Log:    chat.NewMemoryLog(chat.MemoryLogConfig{}),
 		Domain: cred.ID().Domain,
 		Logger: log,
-	})
+	}
+	var seen *metrics
+	if *metricsAddr != "" {
+		seen = newMetrics()
+		calls.Observe, chats.ObserveCommit = seen.observeCall, seen.observeCommit
+	}
+	own := builtins(calls, policy)
+	rooms := chat.NewServer(chats)
 	defer rooms.Close()
 	srv, err := transport.Listen(&transport.Config{
 		Credentials:       cred,
@@ -87,12 +101,25 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 			return checkRevoked(home, p)
 		},
 		Handlers: map[transport.StreamType]transport.Handler{
-			transport.StreamRPC:  builtins(log, policy).mux.ServeStream,
+			transport.StreamRPC:  own.mux.ServeStream,
 			transport.StreamChat: rooms.ServeStream,
 		},
 	})
 	if err != nil {
 		return err
+	}
+	report := &reporter{srv: srv, rooms: rooms, domain: cred.ID().Domain, started: time.Now()}
+	handle(own, forAdministrators, adminStatus, report.status)
+	if seen != nil {
+		seen.collect(srv.Stats, rooms.Stats)
+		endpoint, err := serveMetrics(*metricsAddr, seen, log)
+		if err == nil {
+			defer endpoint.close()
+			err = a.print("metrics at " + endpoint.url() + "\n")
+		}
+		if err != nil {
+			return errors.Join(err, srv.Close())
+		}
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx) }()
