@@ -31,6 +31,7 @@
 //	default                        the name of the default user
 //	issued                         every key signed for a user: "FINGERPRINT NAME"
 //	revoked                        what is denied: "name NAME" and "key FINGERPRINT NAME"
+//	known_servers                  authorities pinned by hand: "HOST:PORT FINGERPRINT"
 //	reset.key                      the server's stateless reset key, 32 bytes in hex
 //	serve.lock     update.lock     locks; the operating system frees them after a crash
 //

@@ -47,6 +47,9 @@ func exitCode(err error) int {
 	if code, ok := transport.CodeOf(err); ok {
 		return exitCodeOf(code)
 	}
+	if errors.Is(err, certs.ErrPinned) {
+		return exitRefused
+	}
 	if e, ok := errors.AsType[*rpc.Error](err); ok && e.Remote {
 		return exitAnswered
 	}
@@ -83,6 +86,9 @@ func hintFor(err error) string {
 	}
 	if e, ok := errors.AsType[*certs.KeyPermissionError](err); ok {
 		return "run: " + e.Fix
+	}
+	if e, ok := errors.AsType[*certs.PinError](err); ok {
+		return forgetHint(e)
 	}
 	if e, ok := errors.AsType[*certs.VerifyError](err); ok && e.Reason == certs.UnknownAuthority {
 		return fmt.Sprintf("the authority expected is %s, the one shown is %s", e.Expected, e.Got)

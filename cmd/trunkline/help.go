@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -41,7 +42,7 @@ var errHelped = errors.New("help was printed")
 // help prints the help on the command that args name, or the overview.
 func (a *app) help(w io.Writer, args []string) error {
 	if len(args) > 0 {
-		return a.dispatch(context.Background(), []string{args[0], "--help"})
+		return a.dispatch(context.Background(), append(slices.Clone(args), "--help"))
 	}
 	var b strings.Builder
 	b.WriteString(overview)

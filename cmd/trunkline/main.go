@@ -59,6 +59,7 @@ func commands() []*command {
 		{name: "chat", args: "ROOM...", line: "talk in rooms", help: chatHelp, run: (*app).chat},
 		{name: "status", args: "", line: "show what a running server does", help: statusHelp, run: (*app).status},
 		{name: "call", args: "METHOD [JSON | -]", line: "call a method and print its reply", help: callHelp, run: (*app).call},
+		{name: "certs", args: "COMMAND", line: "keys, certificates and pins", help: certsHelp, run: (*app).certs},
 	}
 }
 
