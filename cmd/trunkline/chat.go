@@ -75,7 +75,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 		return err
 	}
 	defer restore()
-	conv.in, conv.out = in, out
+	conv.in, conv.out, conv.restore = in, out, restore
 	return conv.run(ctx, a, *client.server)
 }
 
@@ -85,6 +85,7 @@ type conversation struct {
 	client  *chat.Client
 	in      lineReader
 	out     *printer
+	restore func()                // of the terminal
 	wait    time.Duration         // see --wait
 	cut     chan *transport.Error // how the connection ended, or nil when there is another; talk always receives
 	gaveUp  *transport.Error      // how the session ended for this side, which waited no longer
@@ -105,6 +106,7 @@ func (c *conversation) run(ctx context.Context, a *app, server string) error {
 	if c.gaveUp != nil {
 		waitErr = c.gaveUp
 	}
+	c.restore()
 	end, ok := errors.AsType[*transport.Error](waitErr)
 	if waitErr != nil && !ok {
 		return waitErr
@@ -150,7 +152,12 @@ func (c *conversation) talk(ctx context.Context, a *app) error {
 			return errors.Join(inputErr, c.unlessEnded(release(ctx, c.session)))
 		case cut = <-c.cut:
 		case inputErr = <-inputDone:
-			inputDone = nil
+			inputDone, closing = nil, true
+			if errors.Is(inputErr, errInterrupted) {
+				inputErr = nil
+				giveUp = cut != nil
+			}
+			c.restore()
 		case <-a.signals:
 			giveUp = cut != nil
 			if closing && !giveUp { // again
@@ -159,9 +166,6 @@ func (c *conversation) talk(ctx context.Context, a *app) error {
 			closing = true
 		case <-timeout:
 			giveUp = true
-		}
-		if inputDone == nil {
-			closing = true
 		}
 		if closing {
 			// Everything that was said is on its way, and Close goes behind it; the server answers all
@@ -178,6 +182,7 @@ func (c *conversation) talk(ctx context.Context, a *app) error {
 			return errors.Join(inputErr, c.unlessEnded(<-eventsDone))
 		case closing && timeout == nil:
 			timeout = time.After(c.wait)
+			c.out.note(fmt.Sprintf("%s, waiting %v for a server", unacknowledged(c.client.Unacknowledged()), c.wait))
 		}
 	}
 }
@@ -186,13 +191,17 @@ func (c *conversation) talk(ctx context.Context, a *app) error {
 // with it.
 func (c *conversation) giveUp(cut *transport.Error) {
 	c.gaveUp = cut
-	switch n := c.client.Unacknowledged(); {
-	case n == 1:
-		c.gaveUp = &transport.Error{Code: transport.Lost, Reason: "1 line is unacknowledged, and may not have been sent", Err: cut}
-	case n > 1:
-		c.gaveUp = &transport.Error{Code: transport.Lost, Reason: fmt.Sprintf("%d lines are unacknowledged, and may not have been sent", n), Err: cut}
+	if n := c.client.Unacknowledged(); n > 0 {
+		c.gaveUp = &transport.Error{Code: transport.Lost, Reason: unacknowledged(n) + ", and may not have been sent", Err: cut}
 	}
 	c.session.Abort(transport.Aborted, "gave up")
+}
+
+func unacknowledged(lines int) string {
+	if lines == 1 {
+		return "1 line is unacknowledged"
+	}
+	return fmt.Sprintf("%d lines are unacknowledged", lines)
 }
 
 // unlessEnded drops errors that only say what the end of the session says better.

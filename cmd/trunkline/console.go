@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +58,16 @@ func (p *printer) complain(text string) {
 	_, _ = fmt.Fprintf(w, "trunkline: error: %s\n", plain(text))
 }
 
+// note tells a person something that is no event.
+func (p *printer) note(text string) {
+	if p.asJSON {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = io.WriteString(p.out, "* "+plain(text)+"\n") // an event that can't be printed is a failure
+}
+
 // err returns the first failure to print.
 func (p *printer) err() error {
 	p.mu.Lock()
@@ -66,7 +77,7 @@ func (p *printer) err() error {
 
 // console returns where lines come from and events go to: the terminal, if both are one, in a mode
 // that keeps the line being typed whole while events are printed; else stdin and
-// stdout as they are. restore puts the terminal back.
+// stdout as they are. restore puts the terminal back: no line is typed any more, and Ctrl-C is a signal again.
 func (a *app) console(name string, asJSON bool) (in lineReader, out *printer, restore func(), err error) {
 	out = &printer{asJSON: asJSON, stderr: a.stderr, out: a.stdout}
 	stdin, inFile := a.stdin.(*os.File)
@@ -78,28 +89,48 @@ func (a *app) console(name string, asJSON bool) (in lineReader, out *printer, re
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	t := term.NewTerminal(struct {
+	k := &keyboard{stdin: stdin}
+	k.t = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{stdin, stdout}, name+"> ")
-	out.out = t
-	in = &keyboard{t: t, resize: func() {
+	}{k, stdout}, name+"> ")
+	k.resize = func() {
 		if width, height, err := term.GetSize(int(stdout.Fd())); err == nil {
-			_ = t.SetSize(width, height) // it goes on with the old size
+			_ = k.t.SetSize(width, height) // it goes on with the old size
 		}
-	}}
-	return in, out, func() { _ = term.Restore(int(stdin.Fd()), state) }, nil
+	}
+	out.out = k.t
+	return k, out, func() {
+		k.t.SetPrompt("")
+		_ = term.Restore(int(stdin.Fd()), state)
+	}, nil
 }
+
+// errInterrupted says that Ctrl-C was typed.
+var errInterrupted = errors.New("interrupted")
 
 // A keyboard is a terminal as a source of lines.
 type keyboard struct {
-	t      *term.Terminal
-	resize func()
+	t           *term.Terminal
+	stdin       io.Reader
+	resize      func()
+	interrupted bool
+}
+
+// Read looks for Ctrl-C, which is no signal in raw mode, and which the terminal takes for the end of the input.
+func (k *keyboard) Read(p []byte) (int, error) {
+	const ctrlC = 3
+	n, err := k.stdin.Read(p)
+	k.interrupted = k.interrupted || bytes.IndexByte(p[:n], ctrlC) >= 0
+	return n, err
 }
 
 func (k *keyboard) readLine() (string, error) {
 	k.resize()
 	line, err := k.t.ReadLine()
+	if errors.Is(err, io.EOF) && k.interrupted {
+		err = errInterrupted
+	}
 	if errors.Is(err, term.ErrPasteIndicator) { // it was pasted, which is as good as typed
 		err = nil
 	}

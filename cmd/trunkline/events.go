@@ -150,7 +150,7 @@ func (e *gapEvent) line() string {
 	if e.Code == rpc.OutOfRange.String() {
 		return fmt.Sprintf("* lines of %s after %d are gone, it goes on with %d", e.Room, e.After, e.First)
 	}
-	return fmt.Sprintf("* the log of %s has lost lines, what it has follows from %d", e.Room, e.First)
+	return fmt.Sprintf("* the log of %s may have lost lines; what it has follows, from %d", e.Room, e.First)
 }
 
 func (e *joinedEvent) line() string {
