@@ -192,7 +192,9 @@ func TestRequestsMadeWhileDetachedAreBounded(t *testing.T) {
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		done := make(chan error, 1)
 		go func() {
-			_, err := alice.Publish(context.Background(), "lobby", "the eleventh")
+			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+			defer cancel()
+			_, err := alice.Publish(ctx, "lobby", "the eleventh")
 			done <- err
 		}()
 		time.Sleep(time.Minute)
@@ -289,6 +291,21 @@ func TestADrainWithoutReconnectEndsTheClient(t *testing.T) { // S2
 		assert.ErrorIs(t, err, chat.ErrClosed)
 		assert.ErrorIs(t, alice.ended(), io.EOF)
 		assert.Len(t, all[*chat.Sent](alice), 1)
+	})
+}
+
+// Who has closed a client whose session goes on, and has all answers, is not made to wait for another connection.
+func TestACloseIsOverWithItsAnswersAlsoInADrain(t *testing.T) {
+	log := newFaultyLog()
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		alice := h.rover("alice", "lobby")
+		log.set(func() error { time.Sleep(5 * time.Second); return nil }, nil, nil)
+		alice.ask("lobby", "in flight")
+		require.NoError(t, alice.Close())
+		go func() { _ = h.srv.Shutdown(context.Background()) }()
+		assert.ErrorIs(t, alice.ended(), io.EOF)
+		assert.Len(t, all[*chat.Sent](alice.user), 1)
+		assert.Empty(t, all[*chat.Detached](alice.user))
 	})
 }
 
