@@ -178,6 +178,10 @@ func (c *conn) join(m *chatpb.Join) error {
 			own = ownRecords{producer: Producer(producer), first: 1, known: true}
 		}
 	}
+	if err == nil && !c.session.claims(m.GetRoom()) {
+		// The actor asks too, in its own order of things; but there shall be none for a room that is denied.
+		err = c.session.srv.authorize(c.session.peer, name, VerbJoin)
+	}
 	if err == nil {
 		err = c.session.claim(name)
 	}
@@ -201,6 +205,9 @@ func (c *conn) publish(ctx context.Context, body []byte) error {
 		return malformedFrame(framePublish)
 	}
 	refusal := c.checkClaim(room)
+	if refusal == nil {
+		refusal = c.session.maySpeak(room)
+	}
 	if refusal == nil {
 		refusal = checkProducer(producer)
 	}
@@ -234,6 +241,7 @@ func (c *conn) publish(ctx context.Context, body []byte) error {
 			})
 			req.cost += len(text) + messageCost
 		}
+		c.admit(room, req)
 		if len(req.entries) > 0 {
 			if err := c.waitForLog(ctx, req.cost); err != nil {
 				return err

@@ -127,7 +127,7 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		switch {
 		case in && r.rejoin != rejoinNone:
 			return c.notRejoined(r, &m), nil
-		case in && rpc.Code(m.GetCode()) == rpc.OutOfRange: // a JOIN of a room that is joined is refused otherwise
+		case in && endsMembership(rpc.Code(m.GetCode())):
 			delete(c.rooms, room)
 		case !c.askAnswered(RequestJoin, room):
 			return nil, malformed("REJECTED without JOIN")
@@ -138,6 +138,12 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		}
 	}
 	return rejectedEvent(request, &m), nil
+}
+
+// endsMembership says whether REJECTED{join} with that code, for a room that is joined, says that it is no more.
+// A JOIN for such a room is refused with another.
+func endsMembership(code rpc.Code) bool {
+	return code == rpc.OutOfRange || code == rpc.PermissionDenied
 }
 
 func rejectedEvent(request Request, m *chatpb.Rejected) *Rejected {

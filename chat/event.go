@@ -46,8 +46,8 @@ type Sent struct {
 }
 
 // Rejected says that a request was not carried out. A join may also be rejected
-// long after [Joined]: the log has trimmed what this client had yet to read; the membership has
-// ended then.
+// long after [Joined]: the log has trimmed what this client had yet to read ([rpc.OutOfRange]), or it may not be
+// there any more ([rpc.PermissionDenied]); the membership has ended then.
 type Rejected struct {
 	Room    string
 	Request Request

@@ -9,6 +9,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -42,7 +46,7 @@ func BenchmarkHotPath(b *testing.B) {
 			defer cancel()
 			var conns []*conn
 			for i := range n + 1 {
-				s := &session{srv: srv, ctx: ctx, who: "u" + strconv.Itoa(i), rooms: make(map[string]int), abort: func(transport.CloseCode, string) {}}
+				s := &session{srv: srv, ctx: ctx, who: "u" + strconv.Itoa(i), rooms: make(map[string]*claim), abort: func(transport.CloseCode, string) {}}
 				str := &sink{}
 				c := newConn(s, str)
 				str.conn, s.conn = c, c
@@ -75,4 +79,29 @@ func (c *conn) unansweredNow() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.unanswered
+}
+
+// Whoever speaks is authorized once in a generation, and after that it costs no allocation.
+func TestSpeakingIsAuthorizedWithoutAllocation(t *testing.T) {
+	asked := 0
+	srv := NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{}), Authorize: func(certs.ID, string, Verb) error {
+		asked++
+		return nil
+	}, AllowLines: func(_ certs.ID, n int) int { return n }})
+	defer srv.Close()
+	s := &session{srv: srv, rooms: make(map[string]*claim)}
+	c := newConn(s, &sink{})
+	require.Nil(t, s.claim("r"))
+	room := []byte("r")
+	req := &request{entries: make([]Entry, 3)}
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		if s.maySpeak(room) != nil {
+			panic("refused")
+		}
+		c.admit(room, req)
+	}))
+	assert.Equal(t, 1, asked)
+	srv.Reauthorize()
+	assert.Nil(t, s.maySpeak(room))
+	assert.Equal(t, 2, asked)
 }

@@ -56,7 +56,7 @@ func FuzzServerFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		srv := NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{})})
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &session{srv: srv, ctx: ctx, who: "a", rooms: make(map[string]int), abort: func(transport.CloseCode, string) { cancel() }}
+		s := &session{srv: srv, ctx: ctx, who: "a", rooms: make(map[string]*claim), abort: func(transport.CloseCode, string) { cancel() }}
 		str := &nullStream{FrameReader: transport.NewFrameReader(bytes.NewReader(b))}
 		c := newConn(s, str)
 		s.conn = c

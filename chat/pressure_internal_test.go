@@ -29,7 +29,7 @@ func (l *countingLog) Append(ctx context.Context, room string, head uint64, entr
 
 // sunkConn returns a stream of a session whose writes go nowhere.
 func sunkConn(ctx context.Context, srv *Server, who string) *conn {
-	s := &session{srv: srv, ctx: ctx, who: who, rooms: make(map[string]int), abort: func(transport.CloseCode, string) {}}
+	s := &session{srv: srv, ctx: ctx, who: who, rooms: make(map[string]*claim), abort: func(transport.CloseCode, string) {}}
 	str := &sink{}
 	c := newConn(s, str)
 	str.conn, s.conn = c, c

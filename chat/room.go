@@ -55,6 +55,8 @@ const (
 	requestPublish
 	requestEnd  // the stream, or the session, has ended
 	requestLost // the log no longer has what the subscription wants
+	// What members may do may have changed. It is of no session.
+	requestReauthorize
 )
 
 // A request is what a room is asked to do. It holds one reference to the room.
@@ -206,6 +208,8 @@ func (r *room) handle(req *request) (freed int) {
 		freed = r.remove(req.session, m, chatpb.Presence_STATE_LEFT)
 		req.conn.answer(reply)
 		req.conn.wake()
+	case requestReauthorize:
+		return r.reauthorize()
 	case requestPublish: // see commit
 	}
 	return freed
@@ -228,6 +232,9 @@ func (r *room) join(req *request) (freed int) {
 	m := r.members[req.session]
 	if m != nil && m.sub != nil {
 		return refuse(errorf(rpc.FailedPrecondition, "the session is in the room already"), nil)
+	}
+	if refusal := r.srv.authorize(req.session.peer, r.name, VerbJoin); refusal != nil {
+		return refuse(refusal, nil)
 	}
 	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
 	if err == nil {

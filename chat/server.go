@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/rpc"
@@ -23,6 +24,17 @@ type Config struct {
 
 	// Logger gets what is of use to who runs the server. Default: discarded.
 	Logger *slog.Logger
+
+	// Authorize decides whether an identity may do something in a room, when it is asked for: to join with
+	// every JOIN, to speak with the first PUBLISH, and again after [Server.Reauthorize]. The answer must not
+	// depend on whether the room exists (C8). An [*Error] refuses with its code and reason; any other error
+	// as PermissionDenied, and its text stays here. It must be quick, for a room waits for it, and is called
+	// by many goroutines. Default: everyone may do everything.
+	Authorize func(who certs.ID, room string, verb Verb) error
+
+	// AllowLines counts n messages that an identity wants to publish, and returns how many of them it may
+	// now. The others are rejected with ResourceExhausted. It is called by many goroutines. Default: all.
+	AllowLines func(who certs.ID, n int) int
 
 	// MaxBody is the longest text of a message, in bytes. Default 64 KiB.
 	MaxBody int
@@ -69,7 +81,8 @@ type Server struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // handlers, actors, and what follows the end of sessions
 
-	counters counters
+	counters   counters
+	generation atomic.Uint64 // of what Authorize has answered; from 1
 
 	mu       sync.Mutex // guards what follows
 	closed   bool
@@ -92,6 +105,7 @@ func NewServer(cfg Config) *Server {
 		rooms:    make(map[string]*room),
 		sessions: make(map[*transport.Session]*session),
 	}
+	srv.generation.Store(1)
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	return srv
 }
@@ -166,8 +180,9 @@ func (srv *Server) session(ts *transport.Session) *session {
 			ctx:   ts.Context(),
 			abort: ts.Abort,
 			id:    ts.ID(),
+			peer:  ts.Peer().ID, // which stays the same across connections
 			who:   srv.wireName(ts.Peer().ID),
-			rooms: make(map[string]int),
+			rooms: make(map[string]*claim),
 		}
 		srv.sessions[ts] = s
 		context.AfterFunc(ts.Context(), func() { srv.sessionEnded(ts, s) })

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
@@ -16,12 +17,12 @@ type session struct {
 	ctx   context.Context // ends with the session
 	abort func(transport.CloseCode, string)
 	id    transport.SessionID
+	peer  certs.ID
 	who   string // the identity, as others see it
 
-	mu    sync.Mutex // guards what follows
-	conn  *conn      // the newest stream
-	rooms map[string]int
-	// rooms has a name as often as the session is a member, or has a JOIN under way.
+	mu    sync.Mutex        // guards what follows
+	conn  *conn             // the newest stream
+	rooms map[string]*claim // by name: where the session is a member, or has a JOIN under way
 }
 
 // attach makes c the session's stream, and returns the one before. If that is the newer one,
@@ -49,10 +50,15 @@ func (s *session) newest() *conn {
 func (s *session) claim(room string) *Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rooms[room] == 0 && len(s.rooms) >= s.srv.cfg.MaxSessionRooms {
+	c := s.rooms[room]
+	if c == nil && len(s.rooms) >= s.srv.cfg.MaxSessionRooms {
 		return errorf(rpc.ResourceExhausted, "the session is in %d rooms, which is the limit", len(s.rooms))
 	}
-	s.rooms[room]++
+	if c == nil {
+		c = &claim{}
+		s.rooms[room] = c
+	}
+	c.count++
 	return nil
 }
 
@@ -60,15 +66,17 @@ func (s *session) claim(room string) *Error {
 func (s *session) claims(room []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rooms[string(room)] > 0
+	return s.rooms[string(room)] != nil
 }
 
 // disclaim takes back one claim.
 func (s *session) disclaim(room string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rooms[room]--; s.rooms[room] <= 0 {
-		delete(s.rooms, room)
+	if c := s.rooms[room]; c != nil {
+		if c.count--; c.count == 0 {
+			delete(s.rooms, room)
+		}
 	}
 }
 
