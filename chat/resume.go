@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
@@ -146,8 +148,8 @@ func (c *Client) resume(ctx context.Context) (Event, error) {
 		c.begin(str, false)
 		c.rejoins = len(c.rooms)
 		c.mu.Lock()
-		for _, r := range c.rooms {
-			c.rejoinLocked(r)
+		for _, name := range slices.Sorted(maps.Keys(c.rooms)) {
+			c.rejoinLocked(c.rooms[name])
 		}
 		c.mu.Unlock()
 		c.askAgain()

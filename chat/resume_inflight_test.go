@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -374,4 +375,70 @@ func TestM75AJoinWithAProducerKnowsItsRecords(t *testing.T) {
 			assert.Equal(t, uint32(rpc.InvalidArgument), r.GetCode())
 		})
 	}
+}
+
+// A stream of a connection that has been replaced may be served late, and does not replace the newer one.
+func TestAnOlderConnectionsStreamDoesNotReplaceANewerOnes(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		slow := make(chan struct{})
+		late := make(chan struct{})
+		h.srv = h.net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
+			transport.StreamChat: func(ctx context.Context, s *transport.Stream) {
+				if s.Attempt() == 1 {
+					<-slow
+					defer close(late)
+				}
+				h.chat.ServeStream(ctx, s)
+			},
+		}})
+		alice := h.rover("alice")
+		require.NoError(t, alice.Join(t.Context(), "lobby", chat.Live()))
+		time.Sleep(time.Second)
+		alice.cut(false)
+		expect[*chat.Joined](alice.user, nil)
+		close(slow)
+		<-late
+		alice.say("lobby", "still here")
+		assert.Len(t, all[*chat.Detached](alice.user), 1)
+	})
+}
+
+// A client whose address changes stays on its connection, and misses nothing.
+func TestANewAddressIsNoBreak(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		bob, alice := h.join("bob", "lobby"), h.rover("alice", "lobby")
+		for i := range 10 {
+			conn, err := net.ResolveUDPAddr("udp", alice.addr)
+			require.NoError(t, err)
+			alice.ask("lobby", fmt.Sprint("alice ", i))
+			h.net.Rebind(conn)
+			alice.ask("lobby", fmt.Sprint("alice again ", i))
+			bob.say("lobby", fmt.Sprint("bob ", i))
+			time.Sleep(time.Minute)
+		}
+		assert.Len(t, texts(alice.user), 10)
+		assert.Len(t, texts(bob), 20)
+		assert.Zero(t, alice.Unacknowledged())
+		assert.Empty(t, all[*chat.Detached](alice.user))
+	})
+}
+
+// A publish whose outcome the server does not know is rejected as Unavailable; if it is in the log, that is told, also
+// after a break.
+func TestC4AnUnavailableMessageThatIsInTheLogIsTold(t *testing.T) {
+	log := newFaultyLog()
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		bob, alice := h.join("bob", "lobby"), h.rover("alice", "lobby")
+		log.set(nil, func() error { return errBroken }, nil)
+		alice.cut(true)
+		id := alice.ask("lobby", "perhaps")
+		expect[*chat.Message](bob, nil)
+		log.set(nil, nil, nil)
+		assert.Equal(t, id, expect[*chat.Sent](alice.user, nil).ID)
+		alice.say("lobby", "x")
+		time.Sleep(time.Second)
+		assert.Equal(t, []string{"perhaps", "x"}, texts(bob))
+		assert.Len(t, all[*chat.Sent](alice.user), 2)
+		assert.Empty(t, all[*chat.Rejected](alice.user))
+	})
 }
