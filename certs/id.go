@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 )
@@ -99,6 +100,9 @@ func (id ID) String() string {
 		return ""
 	}
 }
+
+// LogValue makes loggers of any format write what String returns.
+func (id ID) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
 // IsServer reports whether id is that of a server.
 func (id ID) IsServer() bool { return id.kind == kindServer }

@@ -101,7 +101,7 @@ func (c *conn) serve(ctx context.Context) {
 		how = endLeft
 	case isProtocolError(err):
 		c.session.srv.counters.malformed.Add(1)
-		c.session.log().Warn("chat stream broke the protocol", "who", c.session.who, "reason", err)
+		c.session.log().Warn("chat stream broke the protocol", "reason", err)
 		c.session.abort(transport.Protocol, err.Error())
 	case c.session.newest() != c:
 		how = endReplaced
@@ -366,7 +366,7 @@ func (c *conn) answer(r reply) {
 	c.session.srv.counters.answered(&r)
 	if overrun {
 		c.session.srv.counters.unread.Add(1)
-		c.session.log().Warn("chat replies are not read", "who", c.session.who)
+		c.session.log().Warn("chat replies are not read")
 		c.str.Cancel(transport.StreamExcessiveLoad) // the reader finds out, and aborts the session
 	}
 }

@@ -219,7 +219,7 @@ func (r *room) handle(req *request) (freed int) {
 // it or at the cursor.
 func (r *room) join(req *request) (freed int) {
 	refuse := func(err *Error, state *State) int {
-		r.srv.log.Debug("join rejected", "room", r.name, "who", req.session.who, "code", err.Code, "reason", err.Reason)
+		req.session.log().Debug("join rejected", "room", r.name, "code", err.Code, "reason", err.Reason)
 		reply := rejected(chatpb.Rejected_REQUEST_JOIN, r.wire, err)
 		if state != nil {
 			reply.epoch, reply.head, reply.first = state.Epoch(), state.Head, state.First

@@ -38,7 +38,7 @@ func (s *session) attach(c *conn, newer func(old *conn) bool) (older *conn, ok b
 }
 
 // log returns a logger that names the session. It is made for each line, because there are few.
-func (s *session) log() *slog.Logger { return s.srv.log.With("session", s.id) }
+func (s *session) log() *slog.Logger { return s.srv.log.With("session", s.id, "identity", s.peer) }
 
 func (s *session) newest() *conn {
 	s.mu.Lock()

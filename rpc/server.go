@@ -3,7 +3,9 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -73,7 +75,7 @@ func (c *serverCall) run(parent context.Context) {
 	returned := false
 	defer func() {
 		if !returned {
-			c.mux.log.Error("handler panicked", "method", c.method.name, "session", c.str.Session().ID(), "panic", recover(), "stack", string(debug.Stack()))
+			c.log().Error("handler panicked", "panic", fmt.Sprint(recover()), "stack", string(debug.Stack()))
 			buf, err = nil, Errorf(Internal, "handler failed")
 		}
 		c.finish(buf, err)
@@ -132,7 +134,7 @@ func (c *serverCall) serve() (*buffer, error) {
 	if authorize := c.mux.cfg.Authorize; authorize != nil {
 		if err := authorize(&c.ctx, c.describe()); err != nil {
 			if _, ok := errors.AsType[*Error](err); !ok {
-				c.mux.log.Info("call refused", "method", c.method.name, "session", c.str.Session().ID(), "err", err)
+				c.log().Info("call refused", "err", err)
 				err = Errorf(PermissionDenied, "not allowed to call %s", c.method.name)
 			}
 			return nil, err
@@ -232,7 +234,7 @@ func (c *serverCall) encode(m any) (*buffer, error) {
 	if err != nil {
 		c.untakeHeader(header)
 		buf.free()
-		c.mux.log.Error("response cannot be encoded", "method", c.method.name, "codec", c.codec, "err", err)
+		c.log().Error("response cannot be encoded", "codec", c.codec, "err", err)
 		return nil, &Error{code: Internal, Message: "response cannot be encoded", Err: err}
 	}
 	buf.b = b
@@ -299,7 +301,7 @@ func (c *serverCall) finish(buf *buffer, err error) {
 	status := c.status(err)
 	body, encodeErr := encodeEnd(&status)
 	if encodeErr != nil || len(body) > maxEnvelope {
-		c.mux.log.Error("details of an error cannot be sent", "method", c.name(), "bytes", len(body), "err", encodeErr)
+		c.log().Error("details of an error cannot be sent", "bytes", len(body), "err", encodeErr)
 		status.details = nil
 		body, _ = encodeEnd(&status) // only details can fail
 	}
@@ -342,7 +344,7 @@ func (c *serverCall) status(err error) end {
 		case DeadlineExceeded:
 			e = Errorf(code, "deadline of the call has passed")
 		default:
-			c.mux.log.Error("handler failed", "method", c.name(), "session", c.str.Session().ID(), "err", err)
+			c.log().Error("handler failed", "err", err)
 			e = Errorf(Unknown, "unknown error")
 		}
 	}
@@ -361,6 +363,12 @@ func safeText(s string) string {
 		s = s[:maxStatusMessage]
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// log returns a logger that says whose call it is. It is made for each line, because there are few.
+func (c *serverCall) log() *slog.Logger {
+	s := c.str.Session()
+	return c.mux.log.With("session", s.ID(), "identity", s.Identity(), "method", c.name())
 }
 
 func (c *serverCall) name() string {

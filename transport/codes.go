@@ -2,6 +2,7 @@ package transport
 
 import (
 	"fmt"
+	"log/slog"
 	"strconv"
 )
 
@@ -143,6 +144,9 @@ func (c CloseCode) Next() NextStep { return c.row().next }
 
 // String returns the code's name, such as "Drained", or its number in hex.
 func (c CloseCode) String() string { return c.row().name }
+
+// LogValue makes loggers of any format write the name.
+func (c CloseCode) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // String returns the class's name in lower case, such as "graceful".
 func (c Class) String() string {

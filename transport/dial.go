@@ -103,7 +103,7 @@ func (s *Session) connect(ctx context.Context) error {
 		}
 	})
 	if before != nil {
-		s.cfg.Logger.Info("session resumed", "session", s.id, "attempt", l.attempt, "kept", s.Kept())
+		l.log().Info("session resumed", "attempt", l.attempt, "kept", s.Kept())
 	}
 	return nil
 }
@@ -156,6 +156,7 @@ func (s *Session) hello(ctx context.Context, l *link, v *verifier) error {
 		return fromQUIC(context.Cause(ctx))
 	}
 	s.mu.Lock()
+	l.who = identity
 	s.identity, s.kept = identity, welcome.GetKept()
 	s.peer = Peer{ID: server, Fingerprint: certs.FingerprintOf(cs.PeerCertificates[0]), Addr: l.conn.RemoteAddr(), Software: printable(welcome.GetServer())}
 	s.mu.Unlock()

@@ -139,3 +139,6 @@ func Drain(ctx context.Context, s *Session, reconnectAfter time.Duration) {
 	s.mu.Unlock()
 	l.drain(ctx, reconnectAfter)
 }
+
+// ResumeKey returns the secret of s.
+func ResumeKey(s *Session) [16]byte { return s.key }

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/quicvarint"
+
+	"github.com/trunkline-go/trunkline/certs"
 )
 
 // maxUnknownStreams is how many streams of unknown type a peer may open on one connection
@@ -26,9 +29,9 @@ type link struct {
 	cfg     *Config
 	conn    *quic.Conn
 	client  bool
-	attempt uint64 // of the HELLO that it began with
-	live    bool   // it has carried the session; set before anybody waits for its end
-	log     *slog.Logger
+	attempt uint64   // of the HELLO that it began with
+	live    bool     // it has carried the session; set before anybody waits for its end
+	who     certs.ID // the client, once this side knows; set before others use the link
 
 	control  *quic.Stream
 	messages *FrameReader // of the control stream
@@ -74,7 +77,6 @@ func newLink(cfg *Config, conn *quic.Conn, client bool) *link {
 		cfg:          cfg,
 		conn:         conn,
 		client:       client,
-		log:          cfg.Logger,
 		draining:     make(chan struct{}),
 		closed:       make(chan struct{}),
 		done:         make(chan struct{}),
@@ -84,6 +86,19 @@ func newLink(cfg *Config, conn *quic.Conn, client bool) *link {
 	}
 	l.credit.link = l
 	return l
+}
+
+// log returns a logger that says whose session and connection it is, as far as that is known. It is made for
+// each line, because there are few.
+func (l *link) log() *slog.Logger {
+	log := l.cfg.Logger.With("addr", l.conn.RemoteAddr().String())
+	if l.who != (certs.ID{}) {
+		log = log.With("identity", l.who)
+	}
+	if l.sess != nil {
+		log = log.With("session", l.sess.id)
+	}
+	return log
 }
 
 // watch waits for the end of the connection, and sees to it: it fixes the outcome, tells the session,
@@ -372,7 +387,7 @@ func (l *link) dispatch(s *Stream) {
 		ctx.finish()
 		// One peer's stream must not end everybody's process.
 		if p := recover(); p != nil {
-			l.log.Error("stream handler panicked", "session", l.sess.id, "type", uint64(s.typ), "panic", p, "stack", string(debug.Stack()))
+			l.log().Error("stream handler panicked", "type", uint64(s.typ), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		}
 	}()
 	handler(ctx, s)
@@ -389,7 +404,7 @@ func (l *link) refuseType(s *Stream) {
 	l.unknown++
 	n := l.unknown
 	l.mu.Unlock()
-	l.log.Debug("stream of unknown type", "session", l.sess.id, "type", uint64(s.typ), "so_far", n)
+	l.log().Debug("stream of unknown type", "type", uint64(s.typ), "so_far", n)
 	if n > maxUnknownStreams {
 		l.close(ExcessiveLoad, "too many streams of unknown type")
 	}

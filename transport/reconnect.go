@@ -79,7 +79,7 @@ func (s *Session) redialLocked(why *Error, after time.Duration) {
 	s.cause = why
 	s.timer = time.AfterFunc(wait, s.reconnect)
 	s.stateChangedLocked()
-	s.cfg.Logger.Info("session detached", "session", s.id, "code", why.Code, "remote", why.Remote, "reason", why.Reason, "next_attempt_in", wait)
+	s.cfg.Logger.Info("session detached", "session", s.id, "identity", s.identity, "code", why.Code, "remote", why.Remote, "reason", why.Reason, "next_attempt_in", wait)
 }
 
 // reconnect is one attempt.

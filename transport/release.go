@@ -309,7 +309,7 @@ func (l *link) handleGoAway(m *controlpb.GoAway) error {
 	if q == nil {
 		return nil
 	}
-	l.log.Info("server drains", "session", l.sess.id, "reason", printable(m.GetReason()))
+	l.log().Info("server drains", "reason", printable(m.GetReason()))
 	l.wg.Go(func() {
 		// The server cuts off whoever is late, so its clock goes first.
 		ctx, cancel := context.WithDeadline(context.Background(), until.Add(l.cfg.ReleaseTimeout))

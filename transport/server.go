@@ -237,7 +237,7 @@ func (srv *Server) serveConn(conn *quic.Conn) {
 	if !l.live {
 		srv.counters.refuse(e)
 	}
-	srv.cfg.Logger.Warn("session refused", "addr", conn.RemoteAddr(), "code", e.Code, "reason", err)
+	l.log().Warn("session refused", "code", e.Code, "reason", err)
 	l.close(e.Code, e.Reason)
 	l.watch(func() {})
 }
@@ -255,6 +255,7 @@ func (srv *Server) greet(l *link) error {
 	if err != nil {
 		return err
 	}
+	l.who = peer.ID
 	hello, err := l.readHello(ctx)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -281,7 +282,7 @@ func (srv *Server) greet(l *link) error {
 	if err := l.welcome(welcome); err != nil {
 		return err
 	}
-	srv.cfg.Logger.Info("session live", "session", s.id, "identity", peer.ID, "addr", peer.Addr, "attempt", l.attempt, "kept", kept)
+	l.log().Info("session live", "software", peer.Software, "attempt", l.attempt, "kept", kept)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -39,6 +40,9 @@ type SessionID [16]byte
 
 // String returns the id in hex.
 func (id SessionID) String() string { return hex.EncodeToString(id[:]) }
+
+// LogValue makes loggers of any format write what String returns.
+func (id SessionID) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
 // A Peer is the other side of a session, as this side has authenticated it.
 type Peer struct {
@@ -371,18 +375,26 @@ func (s *Session) goLive(l *link) *Error {
 
 // linkClosed detaches the session, or ends it, after the connection that carried it is gone.
 func (s *Session) linkClosed(l *link, reconnectAfter time.Duration, goneAway bool) {
+	if held := s.unlink(l, reconnectAfter, goneAway); held && s.server != nil { // a client says when it tries again
+		e := l.outcome
+		l.log().Info("session detached", "code", e.Code, "remote", e.Remote, "reason", e.Reason, "held_for", s.cfg.Hold)
+	}
+}
+
+func (s *Session) unlink(l *link, reconnectAfter time.Duration, goneAway bool) (held bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link != l {
-		return // another carries it by now
+		return false // another carries it by now
 	}
 	s.last.reconnectAfter, s.last.goneAway = reconnectAfter, goneAway
 	s.link = nil
 	if s.abort != nil || s.releasing > 0 || !s.keep(l.outcome.Code) {
 		s.endLocked(l.outcome)
-		return
+		return false
 	}
 	s.detachLocked(l.outcome)
+	return true
 }
 
 // greetingFailed puts the session back, or away, after a connection that asked for it did not

@@ -33,7 +33,7 @@ func (f logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	default:
 		return nil, usagef("--log-level %q: want debug, info, warn or error", *f.level)
 	}
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
 	switch *f.format {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, opts)), nil
@@ -41,4 +41,12 @@ func (f logFlags) logger(w io.Writer) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(w, opts)), nil
 	}
 	return nil, usagef("--log-format %q: want text or json", *f.format)
+}
+
+// readable writes durations as people do; in JSON they would be nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }

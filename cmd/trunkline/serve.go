@@ -130,7 +130,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	case err := <-served:
 		return err
 	case s := <-a.signals:
-		log.Info("draining", "signal", s, "timeout", *drain)
+		log.Info("draining", "signal", s.String(), "timeout", *drain)
 	}
 	return a.drain(ctx, srv, *drain)
 }
