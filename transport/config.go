@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -58,6 +59,17 @@ type Config struct {
 
 	// Logger gets what is of use to who runs this side. Default: discarded.
 	Logger *slog.Logger
+
+	// QlogDir is where a trace of each connection is written (draft-ietf-quic-qlog-quic-events), for its
+	// owner alone, in a file called after the connection's id and this side: ID_server.sqlog. A server
+	// makes one for whoever connects, and nobody takes them away. A trace that cannot be
+	// written harms nothing, and is logged once. Default: none.
+	QlogDir string
+
+	// KeyLog gets the TLS secrets of every connection (NSS key log format): whoever has them can read all
+	// that was said. It is for debugging alone, with Wireshark say. Default: nobody; no environment
+	// variable turns it on.
+	KeyLog io.Writer
 
 	// Name is what this side calls its software, for the peer's logs: "name/version", at most
 	// 256 bytes.
@@ -120,6 +132,8 @@ type Config struct {
 	// is reached, the session that has been detached for longest is dropped for a newcomer; if
 	// none is detached the newcomer is refused with ExcessiveLoad. Default 10,000.
 	MaxSessions int
+
+	qlog *qlogDir // of QlogDir, if it is set
 }
 
 // withDefaults returns a copy with every default filled in.
@@ -128,6 +142,9 @@ func (c *Config) withDefaults() *Config {
 	out.Name = cut(out.Name)
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
+	}
+	if out.QlogDir != "" {
+		out.qlog = &qlogDir{path: out.QlogDir, log: out.Logger}
 	}
 	if out.Addr == "" {
 		out.Addr = ":4433"
@@ -163,7 +180,7 @@ const (
 // quicConfig returns what both sides ask of QUIC. Keepalive is off: PING on the control stream
 // does its work (see liveness.go). Unidirectional streams are not used.
 func (c *Config) quicConfig() *quic.Config {
-	return &quic.Config{
+	out := &quic.Config{
 		HandshakeIdleTimeout:           c.HelloTimeout,
 		MaxIdleTimeout:                 c.IdleTimeout,
 		InitialStreamReceiveWindow:     streamWindow,
@@ -173,4 +190,8 @@ func (c *Config) quicConfig() *quic.Config {
 		MaxIncomingUniStreams:          -1,
 		RequireStreamCreditRelease:     true,
 	}
+	if c.qlog != nil {
+		out.Tracer = c.qlog.trace
+	}
+	return out
 }

@@ -48,6 +48,7 @@ func serverTLS(cfg *Config, counters *counters) (*tls.Config, *verifier) {
 		}
 		return withAlert(err)
 	})
+	t.KeyLogWriter = cfg.KeyLog
 	t.ClientAuth = tls.RequireAnyClientCert // any that verify accepts
 	return t, v
 }
@@ -56,6 +57,7 @@ func serverTLS(cfg *Config, counters *counters) (*tls.Config, *verifier) {
 func clientTLS(cfg *Config) (*tls.Config, *verifier) {
 	v := newVerifier(cfg.Credentials, cfg.Credentials.VerifyServer)
 	t := tlsConfig(cfg.Credentials, func(cs tls.ConnectionState) error { return withAlert(v.inHandshake(cs)) })
+	t.KeyLogWriter = cfg.KeyLog
 	t.InsecureSkipVerify = true //nolint:forbidigo // VerifyConnection verifies the chain, the purpose and the SPIFFE ID
 	return t, v
 }
