@@ -30,9 +30,14 @@ func (a *app) openHome(dir string) (*certs.Home, error) {
 }
 
 // A clientFlags holds what every client command can be told.
-type clientFlags struct{ server, as, home *string }
+type clientFlags struct {
+	server, as, home *string
 
-// clientFlags adds --server, --as and --home.
+	logging logFlags
+	trace   traceFlags
+}
+
+// clientFlags adds --server, --as and --home, and what is for debugging.
 func (a *app) clientFlags(fs *pflag.FlagSet) clientFlags {
 	server := a.getenv("TRUNKLINE_SERVER")
 	if server == "" {
@@ -42,6 +47,9 @@ func (a *app) clientFlags(fs *pflag.FlagSet) clientFlags {
 		server: fs.String("server", server, "`HOST:PORT` of the server (default $TRUNKLINE_SERVER)"),
 		as:     fs.String("as", "", "`NAME` of the identity to use (default: the local user's)"),
 		home:   a.homeFlag(fs),
+
+		logging: a.logFlags(fs, "warn"),
+		trace:   a.traceFlags(fs),
 	}
 }
 
@@ -52,6 +60,10 @@ func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transpo
 		if err := certs.ValidName(*f.as); err != nil {
 			return nil, usagef("--as: %s", err)
 		}
+	}
+	log, err := f.logging.logger(a.stderr)
+	if err != nil {
+		return nil, err
 	}
 	home, err := a.openHome(*f.home)
 	if err != nil {
@@ -67,11 +79,23 @@ func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transpo
 	case err != nil:
 		return nil, err
 	}
-	return transport.Dial(ctx, *f.server, &transport.Config{
+	cfg := &transport.Config{
 		Credentials: cred,
+		Logger:      log,
 		Name:        "trunkline/" + version,
 		NoReconnect: !reconnect,
-	})
+	}
+	traces, err := f.trace.apply(a, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	s, err := transport.Dial(ctx, *f.server, cfg)
+	if err != nil {
+		_ = traces.Close()
+		return nil, err
+	}
+	context.AfterFunc(s.Context(), func() { _ = traces.Close() }) // writes to it have not failed
+	return s, nil
 }
 
 // interruptible returns a context that ends with the first signal.

@@ -33,7 +33,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	sans := fs.StringSlice("san", nil, "further host `NAME` or address for the server certificate")
 	drain := fs.Duration("drain-timeout", 10*time.Second, "how long a drain waits for work in flight")
 	metricsAddr := fs.String("metrics", "", "`HOST:PORT` to answer Prometheus at, over HTTP, for whoever can reach it; without a host on loopback")
-	logging := a.logFlags(fs, "info")
+	logging, trace := a.logFlags(fs, "info"), a.traceFlags(fs)
 	rest, err := a.parse(c, fs, args)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	own := builtins(calls, policy)
 	rooms := chat.NewServer(chats)
 	defer rooms.Close()
-	srv, err := transport.Listen(&transport.Config{
+	cfg := &transport.Config{
 		Credentials:       cred,
 		Addr:              *listen,
 		Name:              "trunkline/" + version,
@@ -104,7 +104,13 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 			transport.StreamRPC:  own.mux.ServeStream,
 			transport.StreamChat: rooms.ServeStream,
 		},
-	})
+	}
+	traces, err := trace.apply(a, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = traces.Close() }()
+	srv, err := transport.Listen(cfg)
 	if err != nil {
 		return err
 	}
