@@ -90,7 +90,7 @@ func TestKeyLog(t *testing.T) {
 		require.NoFileExists(t, os.Getenv("SSLKEYLOGFILE"))
 		require.Regexp(t, `(?m)^CLIENT_TRAFFIC_SECRET_0 [0-9a-f]{64} [0-9a-f]+$`, client.String())
 		require.Equal(t, 2*bytes.Count(client.Bytes(), []byte("\n")), bytes.Count(server.Bytes(), []byte("\n")))
-		for _, line := range bytes.Split(bytes.TrimSpace(client.Bytes()), []byte("\n")) {
+		for line := range bytes.SplitSeq(bytes.TrimSpace(client.Bytes()), []byte("\n")) {
 			require.Contains(t, server.String(), string(line))
 		}
 	})
