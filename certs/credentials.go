@@ -20,6 +20,10 @@ type Credentials struct {
 	// Authority is pinned: whom it did not sign is a stranger.
 	Authority *x509.Certificate
 
+	// AuthorityKey pins the authority by its key alone, if Authority is nil: the peer's chain must have the
+	// self-signed certificate of that key. It is what a join token and known_servers know.
+	AuthorityKey Fingerprint
+
 	// Now is the clock for verification. The default is [time.Now]. TLS has a
 	// clock of its own, tls.Config.Time.
 	Now func() time.Time
@@ -80,6 +84,9 @@ func (c *Credentials) VerifyServer(chain []*x509.Certificate) (ID, error) {
 }
 
 func (c *Credentials) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, kind idKind) (ID, error) {
+	if c.Authority == nil && !c.AuthorityKey.IsZero() {
+		return c.verifyByKey(chain, usage, kind)
+	}
 	fail := func(reason Reason, err error) (ID, error) {
 		e := &VerifyError{Reason: reason, Expected: FingerprintOf(c.Authority), Err: err}
 		if len(chain) > 0 {

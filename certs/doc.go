@@ -29,8 +29,11 @@
 //	server.key     server.crt      the identity of the server
 //	users/NAME.key users/NAME.crt  the identities of users
 //	default                        the name of the default user
+//	server                         where a home that joined looks for its server: "HOST:PORT"
 //	issued                         every key signed for a user: "FINGERPRINT NAME"
 //	revoked                        what is denied: "name NAME" and "key FINGERPRINT NAME"
+//	invites                        join tokens, by hash, and what became of them
+//	joining/HASH.key               the key of a join that has not come to its end
 //	known_servers                  authorities pinned by hand: "HOST:PORT FINGERPRINT"
 //	reset.key                      the server's stateless reset key, 32 bytes in hex
 //	serve.lock     update.lock     locks; the operating system frees them after a crash

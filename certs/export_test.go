@@ -1,8 +1,9 @@
 package certs
 
-// The readers of PEM, for the fuzzers.
+// The readers of what comes from outside, for the fuzzers.
 var (
 	ParseKey         = parseKey
 	ParseCertificate = parseCertificate
 	EncodeKey        = encodeKey
+	ParseRequest     = parseRequest
 )

@@ -124,11 +124,14 @@ func writeNew(path string, data []byte, mode fs.FileMode) error {
 
 // replace makes a file that anyone may read, or exchanges its whole content at once. The update lock
 // must be held.
-func replace(path string, data []byte) error {
+func replace(path string, data []byte) error { return replaceMode(path, data, openMode) }
+
+// replaceMode is replace for a file of that mode.
+func replaceMode(path string, data []byte, mode fs.FileMode) error {
 	if len(data) > maxFile {
 		return fmt.Errorf("%s would have more than %d bytes", path, maxFile)
 	}
-	tmp, err := writeTemp(path, data, openMode)
+	tmp, err := writeTemp(path, data, mode)
 	if err != nil {
 		return err
 	}

@@ -129,6 +129,13 @@ func (r *revoked) add(line revokedLine) {
 	}
 }
 
+// lift takes the name out, not its keys, and reports whether it was there.
+func (r *revoked) lift(name string) bool {
+	before := len(r.lines)
+	r.lines = slices.DeleteFunc(r.lines, func(l revokedLine) bool { return l == revokedLine{name: name} })
+	return len(r.lines) < before
+}
+
 func (r *revoked) check(id ID, key Fingerprint) error {
 	for _, l := range r.lines {
 		if l.key.IsZero() && id.kind == kindUser && l.name == id.Name || !l.key.IsZero() && l.key == key {

@@ -123,7 +123,10 @@ func (v *verifier) inHandshake(cs tls.ConnectionState) error {
 	if err != nil {
 		return err
 	}
-	a := accepted{leaf: cs.PeerCertificates[0], until: v.authority.NotAfter, id: id} // which the peer need not send
+	a := accepted{leaf: cs.PeerCertificates[0], until: cs.PeerCertificates[0].NotAfter, id: id}
+	if v.authority != nil && v.authority.NotAfter.Before(a.until) { // which the peer need not send
+		a.until = v.authority.NotAfter
+	}
 	for _, cert := range cs.PeerCertificates {
 		if cert.NotAfter.Before(a.until) {
 			a.until = cert.NotAfter
