@@ -51,10 +51,32 @@ func TestS3EveryEndingIsCounted(t *testing.T) {
 			t.Helper()
 			require.NoError(t, srv.Shutdown(t.Context()))
 		}, endings{{transport.Drained, true}: 1}, endings{{transport.Drained, true}: 1}},
+		{"cut off by a drain", func(t *testing.T, _ *transporttest.Network, srv *transport.Server, client, _ *transport.Session) {
+			t.Helper()
+			str, err := client.OpenStream(t.Context(), transport.StreamRPC)
+			require.NoError(t, err)
+			_, err = str.Write([]byte("never ends"))
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			require.ErrorAs(t, srv.Shutdown(ctx), new(*transport.CutError))
+		}, endings{{transport.DrainTimeout, false}: 1}, endings{{transport.DrainTimeout, false}: 1}},
+		{"not released in time", func(t *testing.T, _ *transporttest.Network, _ *transport.Server, client, _ *transport.Session) {
+			t.Helper()
+			str, err := client.OpenStream(t.Context(), transport.StreamRPC)
+			require.NoError(t, err)
+			_, err = str.Write([]byte("never ends"))
+			require.NoError(t, err)
+			require.ErrorIs(t, client.Release(t.Context()), &transport.Error{Code: transport.ReleaseTimeout})
+		}, endings{{transport.ReleaseTimeout, true}: 1}, endings{{transport.ReleaseTimeout, true}: 1}},
+		{"closed with the server", func(t *testing.T, _ *transporttest.Network, srv *transport.Server, _, _ *transport.Session) {
+			t.Helper()
+			require.NoError(t, srv.Close())
+		}, endings{{transport.Aborted, false}: 1}, endings{{transport.Aborted, false}: 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *transporttest.Network) {
-				srv := n.Listen(transport.Config{Hold: hold})
+				srv := n.Listen(transport.Config{Hold: hold, Handlers: on(echo)})
 				client, server := n.Pair(srv, "alice", transport.Config{})
 				require.Equal(t, 1, srv.Stats().Live)
 				test.end(t, n, srv, client, server)
@@ -181,5 +203,34 @@ func TestSessionStats(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, client.Stats().Streams)
 		require.Zero(t, srv.Stats().Streams)
+	})
+}
+
+// A client that breaks the protocol ends its session, and is counted for it; one that is held and makes room for
+// another is, too.
+func TestSessionsThatTheServerEndsAreCounted(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		srv := n.Listen(transport.Config{MaxSessions: 1})
+		rude := dialRaw(t, n, srv, "mallory")
+		rude.control(hello(1, 1))
+		rude.readWelcome()
+		rude.control(transport.AppendFinish(2, 0)) // a drain, of which nobody has spoken (M20)
+		rude.requireClosed(transport.Protocol)
+		synctest.Wait()
+		require.Equal(t, endings{{Code: transport.Protocol}: 1}, srv.Stats().Endings)
+
+		n.Dial(srv, "alice", transport.Config{}).Abort(transport.Aborted, "")
+		time.Sleep(rtt)
+		synctest.Wait()
+		require.Equal(t, 1, srv.Stats().Detached)
+		bob := n.Dial(srv, "bob", transport.Config{})
+		_, err := n.TryDial(t.Context(), srv, "carol", transport.Config{})
+		require.ErrorIs(t, err, &transport.Error{Code: transport.ExcessiveLoad})
+		synctest.Wait()
+		st := srv.Stats()
+		require.Equal(t, endings{{Code: transport.Protocol}: 1, {Code: transport.ExcessiveLoad}: 1}, st.Endings)
+		require.Equal(t, endings{{Code: transport.ExcessiveLoad}: 1}, st.Refused)
+		require.Equal(t, [3]int{1, 0, 3}, [3]int{st.Live, st.Detached, int(st.Established)})
+		require.NoError(t, bob.Release(t.Context()))
 	})
 }
