@@ -48,6 +48,12 @@
 //	detached  Hold or ReconnectTimeout has passed          ended
 //	detached  Release or Abort                             ended
 //
+// # Seeing
+//
+// [Server.Stats] says what a server does and has done, and [Session.Stats] the same of one session: values
+// for a program to turn into metrics, with no library's name on them. [Config.Logger] gets a line for each
+// step of a session's life, with its id and its client's identity; [Config.QlogDir] traces of the connections.
+//
 // The wire is described in PROTOCOL.md. The names follow RFC 9000 (streams,
 // codes) and ITU-T X.225 (release, abort).
 package transport
