@@ -48,6 +48,9 @@ func (l *logbook) lines(t *testing.T, msg string) (lines []map[string]any) {
 	t.Helper()
 	for text := range strings.Lines(l.String()) {
 		var line map[string]any
+		if !strings.HasPrefix(text, "{") {
+			continue
+		}
 		require.NoError(t, json.Unmarshal([]byte(text), &line))
 		if line["msg"] == msg {
 			lines = append(lines, line)
@@ -90,6 +93,11 @@ func TestM13TheResumeKeyIsNotLogged(t *testing.T) {
 			_, err := transport.ResumeWithKey(t.Context(), client, attempt.key, srv.Addr().String(), attempt.number,
 				&transport.Config{Credentials: n.User(attempt.name), PacketConn: n.Conn(), Logger: book.logger()})
 			require.Error(t, err)
+		}
+		for _, s := range append(srv.Sessions(), client) { // by mistake
+			book.logger().Info("printed", "session", s)
+			slog.New(slog.NewTextHandler(&book, nil)).Info("printed", "session", s)
+			book.logger().Info(fmt.Sprintf("%s %v %+v %#v %q", s, s, s, s, s))
 		}
 		require.NoError(t, srv.Shutdown(t.Context()))
 		client.Abort(transport.Aborted, "over")

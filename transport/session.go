@@ -122,6 +122,16 @@ func PeerFrom(ctx context.Context) (Peer, bool) {
 // ID returns the session's id, the same on both sides and across connections.
 func (s *Session) ID() SessionID { return s.id }
 
+// String returns the id, whatever verb a session is printed with: the resume key must not get
+// into a log by way of %+v (M13).
+func (s *Session) String() string { return s.id.String() }
+
+// GoString implements [fmt.GoStringer].
+func (s *Session) GoString() string { return "transport.Session(" + s.id.String() + ")" }
+
+// LogValue makes loggers of any format write the id.
+func (s *Session) LogValue() slog.Value { return s.id.LogValue() }
+
 // Peer returns the other side.
 func (s *Session) Peer() Peer {
 	s.mu.Lock()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -237,7 +238,9 @@ func serveMetrics(addr string, m *metrics, log *slog.Logger) (*metricsServer, er
 	}
 	go func() {
 		defer close(s.done)
-		_ = s.http.Serve(l) // ends with close
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are not served any more", "err", err)
+		}
 	}()
 	return s, nil
 }

@@ -20,9 +20,10 @@ const serveHelp = `examples:
   trunkline serve --metrics :9464                    for Prometheus, at http://127.0.0.1:9464/metrics
 
 The first run makes an authority, a server certificate and an identity for the
-local user in the home. When the server is ready it prints one line on stdout,
-"listening on ADDR"; its log goes to stderr. SIGINT or SIGTERM drains: clients
-are told, calls in flight finish. A second signal aborts.
+local user in the home. When the server is ready it prints a line on stdout,
+"listening on ADDR", and before that, if asked for, "metrics at URL"; its log
+goes to stderr. SIGINT or SIGTERM drains: clients are told, calls in flight
+finish. A second signal aborts.
 `
 
 // serve runs a server until a signal drains it.
