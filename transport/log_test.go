@@ -97,7 +97,7 @@ func TestM13TheResumeKeyIsNotLogged(t *testing.T) {
 		for _, s := range append(srv.Sessions(), client) { // by mistake
 			book.logger().Info("printed", "session", s)
 			slog.New(slog.NewTextHandler(&book, nil)).Info("printed", "session", s)
-			book.logger().Info(fmt.Sprintf("%s %v %+v %#v %q", s, s, s, s, s))
+			book.logger().Info("printed", "session", fmt.Sprintf("%s %v %+v %#v %q", s, s, s, s, s))
 		}
 		require.NoError(t, srv.Shutdown(t.Context()))
 		client.Abort(transport.Aborted, "over")
