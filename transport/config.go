@@ -53,6 +53,9 @@ type Config struct {
 	// as Aborted; any other error closes as Unauthorized, and its text stays here. Default: everyone may.
 	Authorize func(ctx context.Context, p Peer) error
 
+	// Enroll, on a server, certifies those who have no certificate yet, see [Enroll]. Default: nobody.
+	Enroll Enroller
+
 	// MayRelease is asked when the peer wants an orderly release. An error refuses it,
 	// and the first 256 bytes of its text are sent to the peer as the reason. Default: it may.
 	MayRelease func(s *Session) error

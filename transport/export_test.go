@@ -10,6 +10,7 @@ import (
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/transport/internal/controlpb"
+	"github.com/trunkline-go/trunkline/transport/internal/enrollpb"
 )
 
 // What the tests reach for beyond the public API.
@@ -142,3 +143,10 @@ func Drain(ctx context.Context, s *Session, reconnectAfter time.Duration) {
 
 // ResumeKey returns the secret of s.
 func ResumeKey(s *Session) [16]byte { return s.key }
+
+const MaxEnrolling = maxEnrolling
+
+// AppendEnroll appends ENROLL as it goes out.
+func AppendEnroll(secret, request []byte) []byte {
+	return appendMessage(nil, frameEnroll, &enrollpb.Enroll{Secret: secret, Request: request})
+}

@@ -125,8 +125,13 @@ func (s *Session) takeSocket() (net.PacketConn, error) {
 		s.redial.socket = nil
 		return pc, nil
 	}
-	if s.cfg.NewPacketConn != nil {
-		return s.cfg.NewPacketConn()
+	return s.cfg.newSocket()
+}
+
+// newSocket returns a socket that is not Config.PacketConn.
+func (c *Config) newSocket() (net.PacketConn, error) {
+	if c.NewPacketConn != nil {
+		return c.NewPacketConn()
 	}
 	return net.ListenUDP("udp", nil)
 }

@@ -33,13 +33,15 @@ type Server struct {
 	clients  *verifier
 	counters *counters
 
+	enrolling enrolling
+
 	wg sync.WaitGroup // greetings, and what follows the end of each connection
 
 	closed atomic.Bool // Shutdown or Close was called; set with mu held
 
 	mu       sync.Mutex // guards what follows; taken before a session's lock
 	sessions map[SessionID]*Session
-	greeting map[*quic.Conn]struct{} // connections that have not said HELLO
+	greeting map[*quic.Conn]struct{} // connections that have not said HELLO, or enrol
 }
 
 // Listen opens the server's socket. Sessions are accepted by [Server.Serve].
@@ -66,7 +68,7 @@ func Listen(cfg *Config) (*Server, error) {
 	var conf *tls.Config
 	conf, srv.clients = serverTLS(cfg, srv.counters)
 	var err error
-	if srv.listener, err = srv.tr.Listen(conf, cfg.quicConfig()); err != nil {
+	if srv.listener, err = srv.tr.Listen(withEnrolment(conf), cfg.quicConfig()); err != nil {
 		_ = srv.tr.Close()
 		_ = pc.Close()
 		return nil, fmt.Errorf("listen on %s: %w", pc.LocalAddr(), err)
@@ -219,6 +221,10 @@ func (srv *Server) finish(ctx context.Context, reason string, linger bool) {
 // goroutines that begin with small stacks: this one's has grown, and would be held as long as the session.
 func (srv *Server) serveConn(conn *quic.Conn) {
 	defer srv.wg.Done()
+	if isEnrolment(conn) {
+		srv.serveEnrolment(conn)
+		return
+	}
 	l := newLink(srv.cfg, conn, false)
 	err := srv.greet(l)
 	if err == nil {

@@ -71,11 +71,11 @@ func (n *Network) User(name string) *certs.Credentials {
 // Conn adds a host to the network and returns its socket.
 func (n *Network) Conn() net.PacketConn {
 	n.t.Helper()
-	return n.ConnAt(n.newAddr())
+	return n.ConnAt(n.NewAddr())
 }
 
-// newAddr returns the address of a new host.
-func (n *Network) newAddr() *net.UDPAddr {
+// NewAddr returns the address of a new host, for ConnAt.
+func (n *Network) NewAddr() *net.UDPAddr {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.hosts++
@@ -190,7 +190,7 @@ func (n *Network) Kill(srv *transport.Server) *net.UDPAddr {
 
 // Rebind makes the host at addr appear at another address from now on, as it does behind a NAT that has
 // forgotten it. What is sent to the old address is lost.
-func (n *Network) Rebind(addr net.Addr) { n.router.rebind(addr, n.newAddr()) }
+func (n *Network) Rebind(addr net.Addr) { n.router.rebind(addr, n.NewAddr()) }
 
 // Limit makes the way to each host carry at most rate bits per second from now on, with a queue
 // of buffer bytes before it; what does not fit is lost. Without it no packet waits for another.
