@@ -172,6 +172,7 @@ func (l *link) close(code CloseCode, reason string) {
 
 // run starts the work on a connection whose session is live. It calls after when all is done.
 func (l *link) run(after func()) {
+	l.traceSession()
 	l.wg.Go(l.readControl)
 	go func() {
 		l.acceptStreams()

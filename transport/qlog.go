@@ -10,9 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/qlogwriter"
+	"github.com/quic-go/quic-go/qlogwriter/jsontext"
+
+	"github.com/trunkline-go/trunkline/certs"
 )
 
 // Qlog (draft-ietf-quic-qlog-main-schema) is what a connection did, packet by packet: when, which frames, what was
@@ -98,5 +102,43 @@ func (f *qlogFile) check(err error) {
 	if err != nil {
 		f.broken = true
 		f.fail(err)
+	}
+}
+
+// A sessionEvent says, in the trace of a connection, which session it carries: what else ties a trace to the log
+// is an address.
+type sessionEvent struct {
+	id       SessionID
+	identity certs.ID
+	attempt  uint64
+}
+
+// Name implements [qlogwriter.Event].
+func (e sessionEvent) Name() string { return "trunkline:session" }
+
+// Encode implements [qlogwriter.Event].
+func (e sessionEvent) Encode(enc *jsontext.Encoder, _ time.Time) error {
+	var errs []error
+	for _, token := range []jsontext.Token{
+		jsontext.BeginObject,
+		jsontext.String("session"), jsontext.String(e.id.String()),
+		jsontext.String("identity"), jsontext.String(e.identity.String()),
+		jsontext.String("attempt"), jsontext.Uint(e.attempt),
+		jsontext.EndObject,
+	} {
+		errs = append(errs, enc.WriteToken(token))
+	}
+	return errors.Join(errs...)
+}
+
+// traceSession puts a sessionEvent into the trace, if there is one.
+func (l *link) traceSession() {
+	trace := l.conn.QlogTrace()
+	if trace == nil {
+		return
+	}
+	if r := trace.AddProducer(); r != nil { // else the connection has ended
+		r.RecordEvent(sessionEvent{id: l.sess.id, identity: l.who, attempt: l.attempt})
+		_ = r.Close() // never fails
 	}
 }

@@ -37,12 +37,20 @@ func TestQlog(t *testing.T) {
 			require.NoError(t, err)
 			names := make(map[string]int)
 			for _, record := range bytes.Split(data, []byte{0x1e})[1:] {
-				var event struct{ Name string }
+				var event struct {
+					Name string
+					Data struct{ Session, Identity string }
+				}
 				require.NoError(t, json.Unmarshal(record, &event), "%s", record)
 				names[event.Name]++
+				if event.Name == "trunkline:session" {
+					require.Equal(t, client.ID().String(), event.Data.Session)
+					require.Equal(t, client.Identity().String(), event.Data.Identity)
+				}
 			}
 			require.Positive(t, names["transport:packet_sent"], names)
 			require.Positive(t, names["transport:packet_received"], names)
+			require.Equal(t, 1, names["trunkline:session"], names)
 			require.Positive(t, names["transport:connection_closed"], "the last is there: %v", names)
 			key := transport.ResumeKey(client)
 			require.NotContains(t, string(data), string(key[:]))
