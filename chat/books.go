@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"context"
 	"slices"
-
-	"github.com/trunkline-go/trunkline/transport"
 )
 
 // maxAsked is how many JOINs and LEAVEs may wait for their answers. Messages have slots.
-const maxAsked = 256
+const maxAsked = 1024
 
 // The books are a client's requests that have no answer yet, in their order: what it asks again on its
 // next stream. They are guarded by Client.mu.
@@ -58,9 +56,7 @@ func (c *Client) lockForRequest(ctx context.Context) error {
 			c.mu.Unlock()
 			return context.Cause(c.session.Context())
 		case o != nil && o.failed != nil:
-			// A connection's end leads to the next stream, and that of the stream alone does not.
-			if _, goesOn := transport.CodeOf(o.failed); !goesOn {
-				err := o.failed
+			if err := o.failed; !endedWithConnection(o.str, err) {
 				c.mu.Unlock()
 				return err
 			}

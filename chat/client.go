@@ -117,7 +117,7 @@ func NewClient(ctx context.Context, session *transport.Session, cfg ClientConfig
 }
 
 // Join asks to be a member of room, whose records then begin as from says. The answer
-// is a [*Joined] or [*Rejected].
+// is a [*Joined] or [*Rejected]. While 1,024 such requests, or to leave, have no answer, it waits.
 func (c *Client) Join(ctx context.Context, room string, from From) error {
 	return c.ask(ctx, pending{request: RequestJoin, room: room, from: from})
 }

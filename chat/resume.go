@@ -74,25 +74,29 @@ func (c *Client) leave(err error) {
 	o.str.Free()
 }
 
-// mayGoOn says whether a stream that ended with err may be followed by another: the end came with that of its
-// connection.
+// mayGoOn says whether a stream that ended with err may be followed by another.
 func (c *Client) mayGoOn(err error) bool {
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if errors.Is(err, io.EOF) && closed && c.settled() {
+		return false // it is what Close has asked for
+	}
+	return endedWithConnection(c.out.str, err)
+}
+
+// endedWithConnection says whether str ended with err because its connection did, or is about to.
+func endedWithConnection(str *transport.Stream, err error) bool {
 	if _, ok := transport.CodeOf(err); ok {
 		return true
 	}
 	select {
-	case <-c.out.str.Draining():
+	case <-str.Draining():
 	default:
 		return false
 	}
-	if !errors.Is(err, io.EOF) {
-		e, reset := errors.AsType[*transport.StreamError](err)
-		return reset && e.Remote // turned away, or cut off
-	}
-	c.mu.Lock()
-	closed := c.closed
-	c.mu.Unlock()
-	return !closed || !c.settled()
+	e, reset := errors.AsType[*transport.StreamError](err)
+	return errors.Is(err, io.EOF) || reset && e.Remote // turned away, or cut off
 }
 
 // isLast says whether nothing more may be asked on a session whose connection drains, because it is
