@@ -83,7 +83,8 @@ type Config struct {
 	PacketConn net.PacketConn
 
 	// NewPacketConn, on a client, makes the socket for each connection that PacketConn does not serve; it
-	// is closed with the connection. An error is a failed attempt. Default: a fresh UDP socket for each.
+	// is closed with the connection. An error is a failed attempt. Default: a fresh UDP socket for each. It makes
+	// those of [Session.Migrate], too.
 	NewPacketConn func() (net.PacketConn, error)
 
 	// Addr is what [Listen] listens on if PacketConn is nil: "host:port". Default: ":4433".

@@ -65,22 +65,18 @@ func (s *Session) connect(ctx context.Context) error {
 		_ = pc.Close()
 		return &Error{Code: Lost, Reason: "no such address: " + s.redial.addr, Err: err}
 	}
-	tr := &quic.Transport{Conn: pc}
-	closeTransport := func() {
-		_ = tr.Close() // nothing is left on it
-		_ = pc.Close()
-	}
+	first := socketOn(pc)
 	conf, server := clientTLS(s.cfg)
-	conn, err := tr.Dial(ctx, udpAddr, conf, s.cfg.quicConfig())
+	conn, err := first.tr.Dial(ctx, udpAddr, conf, s.cfg.quicConfig())
 	if err != nil {
-		closeTransport()
+		first.close()
 		if _, silent := errors.AsType[*quic.IdleTimeoutError](err); silent {
 			return &Error{Code: Lost, Reason: "no answer", Err: err}
 		}
 		return fromQUIC(err)
 	}
 	l := newLink(s.cfg, conn, true)
-	l.sess = s
+	l.sess, l.sockets = s, []socket{first}
 	before := s.last // whose handlers may not have returned; nobody else makes connections
 	if err := s.hello(ctx, l, server); err != nil {
 		e := fromQUIC(err)
@@ -88,16 +84,16 @@ func (s *Session) connect(ctx context.Context) error {
 			e = e.unsaid() // graceful needs the handshake
 		}
 		l.close(e.Code, e.Reason)
-		l.watch(closeTransport)
+		l.watch(l.closeSockets)
 		return e
 	}
 	if err := s.goLive(l); err != nil {
 		l.close(err.Code, err.Reason)
-		l.watch(closeTransport)
+		l.watch(l.closeSockets)
 		return err
 	}
 	l.run(func() {
-		closeTransport()
+		l.closeSockets()
 		if before != nil {
 			<-before.done // so that Wait waits for the handlers of all connections
 		}

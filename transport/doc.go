@@ -37,6 +37,8 @@
 // connection. [Session.Kept] says whether the server still had it, and [Session.Status] shows what
 // happens to it.
 //
+// A connection outlives a change of the client's address, and [Session.Migrate] moves it to another network path.
+//
 //	state     event                                        next
 //	live      released; refused; protocol error; Abort     ended
 //	live      drained, aborted by the peer, or lost        detached

@@ -70,6 +70,8 @@ type link struct {
 	ctx            context.Context // of the handlers: ends with the connection; nil unless somebody waits
 	cancel         context.CancelCauseFunc
 	pinger         pinger
+	sockets        []socket   // a client's: that it was made with, and those that it was to be moved to
+	path           *quic.Path // where it was moved to last, if it was
 }
 
 func newLink(cfg *Config, conn *quic.Conn, client bool) *link {
@@ -140,8 +142,9 @@ func (l *link) judge(e *Error) *Error {
 		graceful = Drained
 	}
 	settled := l.disconnected && (!l.initiator || !l.busyLocked()) // S2: not while there is something to read
+	waited := e.Code == DrainTimeout && !e.Remote                  // for a close that did not come
 	switch class := e.Code.Class(); {
-	case settled && (class == ClassGraceful || class == ClassLost):
+	case settled && (class == ClassGraceful || class == ClassLost || waited):
 		return &Error{Code: graceful, Remote: e.Remote, Reason: e.Reason}
 	case class == ClassGraceful:
 		return &Error{Code: Aborted, Remote: e.Remote, Reason: "closed with " + e.Code.String() + " before the release was complete"}

@@ -48,7 +48,7 @@ func (id SessionID) LogValue() slog.Value { return slog.StringValue(id.String())
 type Peer struct {
 	ID          certs.ID          // from its certificate
 	Fingerprint certs.Fingerprint // of its certificate's key
-	Addr        net.Addr          // where its packets came from when the connection was made
+	Addr        net.Addr          // where its packets come from, or came from last; a client's may change (RFC 9000, section 9)
 	Software    string            // what it calls itself, unverified: "name/version"
 }
 
@@ -136,7 +136,11 @@ func (s *Session) LogValue() slog.Value { return s.id.LogValue() }
 func (s *Session) Peer() Peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.peer
+	peer := s.peer
+	if s.link != nil && s.server != nil { // a server does not move, and on a client quic-go v0.65 would race with Migrate
+		peer.Addr = s.link.conn.RemoteAddr()
+	}
+	return peer
 }
 
 // Identity returns the client's identity as the server sees it; on the server that is
@@ -398,6 +402,9 @@ func (s *Session) unlink(l *link, reconnectAfter time.Duration, goneAway bool) (
 		return false // another carries it by now
 	}
 	s.last.reconnectAfter, s.last.goneAway = reconnectAfter, goneAway
+	if s.server != nil {
+		s.peer.Addr = l.conn.RemoteAddr()
+	}
 	s.link = nil
 	if s.abort != nil || s.releasing > 0 || !s.keep(l.outcome.Code) {
 		s.endLocked(l.outcome)
