@@ -320,8 +320,9 @@ func (l *link) handleGoAway(m *controlpb.GoAway) error {
 }
 
 // drain asks the client to go, waits until it has gone, and cuts it off when ctx ends. It
-// says whether it had to.
-func (l *link) drain(ctx context.Context, reconnectAfter time.Duration) (cut bool) {
+// says whether it had to, and how many streams were then open. Who has been told DISCONNECT had nothing more to
+// wait for here: its close was lost, or it does not read.
+func (l *link) drain(ctx context.Context, reconnectAfter time.Duration) (streams int, cut bool) {
 	deadline, bounded := ctx.Deadline()
 	if !bounded {
 		deadline = time.Now().Add(maxTimeLeft)
@@ -336,30 +337,33 @@ func (l *link) drain(ctx context.Context, reconnectAfter time.Duration) (cut boo
 	}
 	l.startDraining()
 	if l.sendGoAway(goAway) != nil {
-		return false
+		return 0, false
 	}
 	timer := time.NewTimer(goAwayGrace)
 	defer timer.Stop()
 	select {
 	case <-l.closed:
-		return false
+		return 0, false
 	case <-ctx.Done():
 	case <-timer.C:
 		l.mu.Lock()
 		l.limit = max(l.lastAccepted, 0)
 		l.mu.Unlock()
 		if l.sendGoAway(goAway) != nil {
-			return false
+			return 0, false
 		}
 		select {
 		case <-l.closed:
-			return false
+			return 0, false
 		case <-ctx.Done():
 		}
 	}
 	if l.isClosed() {
-		return false
+		return 0, false
 	}
+	l.mu.Lock()
+	streams, cut = len(l.opened)+l.serving, !l.disconnected
+	l.mu.Unlock()
 	l.close(DrainTimeout, "work was not done when the server had to go")
-	return true
+	return streams, cut
 }

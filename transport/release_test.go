@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -244,12 +245,17 @@ func TestDrainLetsCallsFinish(t *testing.T) {
 	})
 }
 
+// Who is not done in time is cut off, and who runs the server learns what that was.
 func TestDrainCutsStragglers(t *testing.T) {
 	bubble(t, func(t *testing.T, n *transporttest.Network) {
-		srv := n.Listen(transport.Config{Handlers: on(func(ctx context.Context, _ *transport.Stream) { <-ctx.Done() })})
-		straggler, server := n.Pair(srv, "alice", transport.Config{})
+		var log bytes.Buffer
+		hang := on(func(ctx context.Context, _ *transport.Stream) { <-ctx.Done() })
+		srv := n.Listen(transport.Config{Handlers: hang, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		straggler, server := n.Pair(srv, "alice", transport.Config{Handlers: hang})
 		idle := n.Dial(srv, "bob", transport.Config{})
-		go func() { _, _ = say(t.Context(), straggler, "never answered") }()
+		for _, s := range []*transport.Session{straggler, straggler, server} {
+			go func() { _, _ = say(t.Context(), s, "never answered") }()
+		}
 		time.Sleep(time.Second)
 
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -257,7 +263,9 @@ func TestDrainCutsStragglers(t *testing.T) {
 		err := srv.Shutdown(ctx)
 		var cut *transport.CutError
 		require.ErrorAs(t, err, &cut)
-		assert.Equal(t, 1, cut.Sessions)
+		assert.Equal(t, transport.CutError{Sessions: 1, Streams: 3}, *cut)
+		assert.EqualError(t, err, "work was not done in time: cut off 1 session with 3 open streams")
+		assert.Contains(t, log.String(), `msg="session cut off" session=`+straggler.ID().String()+" identity="+straggler.Identity().String()+" streams=3")
 		requireEnd(t, idle, transport.Drained, false)
 		requireEnd(t, straggler, transport.DrainTimeout, true)
 		requireEnd(t, server, transport.DrainTimeout, false)

@@ -128,13 +128,13 @@ func (srv *Server) Sessions() []*Session {
 // flight comes to its end, and the socket is closed. Clients are asked to come back after a
 // delay, spread over up to a second for each hundred of them, and at most five
 // minutes. Sessions that are not done when ctx ends are cut off with DrainTimeout, and
-// their number is in the error, a [*CutError]; handlers that ignore their own context are then left
+// what that was is in the error, a [*CutError], and in the log; handlers that ignore their own context are then left
 // behind. It must not be called from one. Shutdown after Shutdown or Close does nothing.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	if !srv.stopAccepting() {
 		return nil
 	}
-	var cut int
+	var cut CutError
 	var mu sync.Mutex // guards cut
 	var drains sync.WaitGroup
 	sessions := srv.Sessions()
@@ -147,26 +147,41 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 			continue
 		}
 		drains.Go(func() {
-			if l.drain(ctx, rand.N(spread+1)) { //nolint:gosec // G404: spreading a load needs no secrecy
-				mu.Lock()
-				cut++
-				mu.Unlock()
+			streams, late := l.drain(ctx, rand.N(spread+1)) //nolint:gosec // G404: spreading a load needs no secrecy
+			if !late {
+				return
 			}
+			srv.cfg.Logger.Warn("session cut off", "session", s.id, "identity", s.Identity(), "streams", streams)
+			mu.Lock()
+			cut.Sessions++
+			cut.Streams += streams
+			mu.Unlock()
 		})
 	}
 	drains.Wait()
-	srv.finish(ctx, "server is shutting down", cut > 0)
-	if cut > 0 {
-		return &CutError{Sessions: cut}
+	srv.finish(ctx, "server is shutting down", cut.Sessions > 0)
+	if cut.Sessions > 0 {
+		return &cut
 	}
 	return nil
 }
 
-// CutError reports that a Shutdown had to cut sessions off.
-type CutError struct{ Sessions int }
+// CutError reports what a Shutdown had to cut off. The log has a line for each session, with its identity.
+type CutError struct {
+	Sessions int // whose work was not done
+	Streams  int // that were open on them, in either direction: calls, mostly
+}
 
 func (e *CutError) Error() string {
-	return fmt.Sprintf("%d sessions were cut off before their work was done", e.Sessions)
+	return fmt.Sprintf("work was not done in time: cut off %d %s with %d open %s",
+		e.Sessions, plural(e.Sessions, "session"), e.Streams, plural(e.Streams, "stream"))
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
 }
 
 // Close aborts all sessions at once, closes the socket, and waits for the handlers, whose
