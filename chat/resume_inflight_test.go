@@ -206,6 +206,32 @@ func TestRequestsMadeWhileDetachedAreBounded(t *testing.T) {
 	})
 }
 
+// What waits for a connection goes out in pieces, and what is asked meanwhile goes behind it.
+func TestM77ALongBacklogKeepsItsOrder(t *testing.T) {
+	log := newLog()
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		alice := h.rover("alice", "lobby", "attic")
+		alice.cut(false)
+		expect[*chat.Detached](alice.user, nil)
+		h.net.Cut()
+		var want []string
+		for i := range 300 {
+			if i == 200 {
+				h.net.Drop(nil)
+				expect[*chat.Resumed](alice.user, nil)
+			}
+			text := fmt.Sprint(i, " ", kilobytes(20))
+			alice.ask("lobby", text)
+			alice.ask("attic", text)
+			want = append(want, text)
+		}
+		alice.waitFor("acknowledgements", func([]chat.Event, error) bool { return alice.Unacknowledged() == 0 })
+		assert.Equal(t, want, logOf(t, log, "lobby"))
+		assert.Equal(t, want, logOf(t, log, "attic"))
+		assert.Empty(t, all[*chat.Rejected](alice.user))
+	})
+}
+
 // absent is a log that does not know its state while it is gone.
 type absent struct {
 	chat.Log

@@ -29,6 +29,67 @@ func TestC4LinesUnderRandomCutsAndRestarts(t *testing.T) {
 	}
 }
 
+// A member who comes and goes while connections are cut sees, from each Joined to its Left, all that there is.
+func TestC4MembershipsUnderRandomCutsAndRestarts(t *testing.T) {
+	for range 3 {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			log := newLog()
+			bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+				random := rand.New(rand.NewPCG(seed, 0))
+				guest, host := h.rover("guest"), h.rover("host", "lobby")
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					random := rand.New(rand.NewPCG(seed, 1))
+					for range 30 {
+						guest.join("lobby", []chat.From{chat.Live(), chat.Last(2)}[random.IntN(2)])
+						time.Sleep(time.Duration(random.IntN(20)) * time.Second)
+						assert.NoError(t, guest.Leave(context.Background(), "lobby"))
+						expect[*chat.Left](guest.user, nil)
+					}
+				}()
+				for talking := true; talking; {
+					time.Sleep(time.Duration(random.IntN(2000)) * time.Millisecond)
+					host.ask("lobby", "x")
+					switch random.IntN(12) {
+					case 0:
+						h.restart(log)
+					case 1:
+						h.net.Drop(nil)
+					case 2:
+						[]*rover{guest, host}[random.IntN(2)].cut(random.IntN(2) == 0)
+					}
+					select {
+					case <-done:
+						talking = false
+					default:
+					}
+				}
+				var next uint64 // 0: not in the room
+				rooms := 0
+				for _, e := range all[chat.Event](guest.user) {
+					switch e := e.(type) {
+					case *chat.Joined:
+						assert.Zero(t, next)
+						next = e.Next
+						rooms++
+					case *chat.Message:
+						assert.Equal(t, next, e.Position.Seq)
+						next++
+					case *chat.Left:
+						next = 0
+					case *chat.Gap, *chat.Rejected:
+						assert.Fail(t, "unexpected", "%+v", e)
+					}
+				}
+				assert.Equal(t, 30, rooms)
+				assert.NotEmpty(t, all[*chat.Resumed](guest.user))
+			})
+		})
+	}
+}
+
 func randomBreaks(t *testing.T, h *house, log chat.Log, seed uint64) {
 	t.Helper()
 	const members, lines = 4, 60

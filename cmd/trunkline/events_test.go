@@ -167,3 +167,21 @@ func TestREADMEShowsCodeThatRuns(t *testing.T) {
 	assert.Equal(t, compiled, shown)
 	assert.LessOrEqual(t, strings.Count(strings.TrimSpace(shown), "\n")+1, 30, "twenty lines, and some air")
 }
+
+// What a person reads of a break.
+func TestLinesOfABreak(t *testing.T) {
+	for want, e := range map[string]event{
+		"* connection lost: no answer; trying again…":       detached(&transport.Error{Code: transport.Lost, Reason: "no answer"}),
+		"* connection aborted (Internal): x; trying again…": detached(&transport.Error{Code: transport.Internal, Reason: "x"}),
+		"* the server goes away; trying again…":             detached(&transport.Error{Code: transport.Drained}),
+		"* back": &resumedEvent{Kept: true},
+		"* lines of lobby after 4 are gone, it goes on with 7": eventOf(&chat.Gap{Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.OutOfRange, First: 7}),
+		"* the log of lobby may have lost lines; what it has follows, from 1": eventOf(&chat.Gap{
+			Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.DataLoss, First: 1,
+		}),
+	} {
+		got, err := format(e, false)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+}
