@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -39,12 +40,8 @@ type clientFlags struct {
 
 // clientFlags adds --server, --as and --home, and what is for debugging.
 func (a *app) clientFlags(fs *pflag.FlagSet) clientFlags {
-	server := a.getenv("TRUNKLINE_SERVER")
-	if server == "" {
-		server = defaultServer
-	}
 	return clientFlags{
-		server: fs.String("server", server, "`HOST:PORT` of the server (default $TRUNKLINE_SERVER)"),
+		server: fs.String("server", a.getenv("TRUNKLINE_SERVER"), "`HOST:PORT` of the server (default $TRUNKLINE_SERVER, where the home joined, or "+defaultServer+")"),
 		as:     fs.String("as", "", "`NAME` of the identity to use (default: the local user's)"),
 		home:   a.homeFlag(fs),
 
@@ -69,14 +66,24 @@ func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transpo
 	if err != nil {
 		return nil, err
 	}
+	if *f.server == "" {
+		if *f.server, err = home.Server(); err != nil {
+			return nil, err
+		}
+		*f.server = cmp.Or(*f.server, defaultServer)
+	}
 	cred, err := home.UserCredentials(*f.as)
 	switch {
 	case errors.Is(err, certs.ErrNoIdentity):
-		return nil, withHint(err, "the first run of \"trunkline serve\" makes an authority and identities in %s", home.Dir())
+		return nil, withHint(err, "with a token of whoever runs the server: trunkline certs join HOST:PORT TOKEN; the first run of trunkline serve makes an authority and identities in %s", home.Dir())
 	case errors.Is(err, certs.ErrRevoked):
 		// The server would say the same.
 		return nil, &transport.Error{Code: transport.Revoked, Reason: err.Error(), Err: err}
 	case err != nil:
+		return nil, err
+	}
+	cred, pinned, err := withPin(home, cred, *f.server)
+	if err != nil {
 		return nil, err
 	}
 	cfg := &transport.Config{
@@ -92,7 +99,7 @@ func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transpo
 	s, err := transport.Dial(ctx, *f.server, cfg)
 	if err != nil {
 		_ = traces.Close()
-		return nil, err
+		return nil, changed(err, *f.server, pinned)
 	}
 	context.AfterFunc(s.Context(), func() { _ = traces.Close() }) // writes to it have not failed
 	return s, nil

@@ -47,13 +47,19 @@ func exitCode(err error) int {
 	if code, ok := transport.CodeOf(err); ok {
 		return exitCodeOf(code)
 	}
-	if errors.Is(err, certs.ErrPinned) {
+	if isRefused(err) {
 		return exitRefused
 	}
 	if e, ok := errors.AsType[*rpc.Error](err); ok && e.Remote {
 		return exitAnswered
 	}
 	return exitError
+}
+
+// isRefused says whether err is a refusal that is no end of a session.
+func isRefused(err error) bool {
+	_, ours := errors.AsType[*refusedError](err)
+	return ours || errors.Is(err, certs.ErrPinned) || errors.Is(err, certs.ErrToken) || errors.Is(err, certs.ErrOtherHome)
 }
 
 // exitCodeOf returns the exit code for the end of a session.

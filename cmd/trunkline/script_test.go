@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 //	start NAME PROGRAM ARG…   runs a program in the background, with pipes
 //	say NAME TEXT             writes a line to its stdin
 //	eof NAME                  closes its stdin
+//	stdin-of NAME FILE        writes the file to its stdin, and closes that
 //	expect NAME REGEXP        reads lines of its stdout until one matches; at most 10 s
 //	signal NAME SIGNAL        sends a signal
 //	status NAME CODE          waits for its end, and checks the exit code
@@ -60,7 +61,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"ready": ready, "start": start, "say": say, "eof": eof,
+			"ready": ready, "start": start, "say": say, "eof": eof, "stdin-of": stdinOf,
 			"expect": expect, "signal": sendSignal, "status": status, "fetch": fetch, "complained": complained,
 		},
 	})
@@ -185,6 +186,12 @@ func say(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func eof(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(get(ts, args[0]).stdin.Close())
+}
+
+func stdinOf(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := io.WriteString(get(ts, args[0]).stdin, ts.ReadFile(args[1]))
+	ts.Check(err)
 	ts.Check(get(ts, args[0]).stdin.Close())
 }
 

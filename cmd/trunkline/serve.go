@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os/user"
@@ -101,6 +102,9 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		Authorize: func(_ context.Context, p transport.Peer) error {
 			return checkRevoked(home, p)
 		},
+		Enroll: func(_ context.Context, r *transport.EnrollRequest) ([]*x509.Certificate, error) {
+			return home.Redeem(r.Secret, r.Request)
+		},
 		Handlers: map[transport.StreamType]transport.Handler{
 			transport.StreamRPC:  own.mux.ServeStream,
 			transport.StreamChat: rooms.ServeStream,
@@ -117,6 +121,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	}
 	report := &reporter{srv: srv, rooms: rooms, domain: cred.ID().Domain, started: time.Now()}
 	handle(own, forAdministrators, adminStatus, report.status)
+	handle(own, forAdministrators, certsInviteMethod, serveInvite(home))
 	if seen != nil {
 		seen.collect(srv.Stats, rooms.Stats)
 		endpoint, err := serveMetrics(*metricsAddr, seen, log)

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// A refusedError is a refusal by this side.
+type refusedError struct{ text string }
+
+func (e *refusedError) Error() string { return e.text }
+
+// trustedKey returns the key of the authority that is pinned for addr. At the first contact a person at a
+// terminal is asked; elsewhere that is a refusal.
+func (a *app) trustedKey(ctx context.Context, home *certs.Home, addr string) (certs.Fingerprint, error) {
+	key, err := home.Pinned(addr)
+	if err != nil || !key.IsZero() {
+		return key, err
+	}
+	if key, err = shownKey(ctx, addr); err != nil {
+		return certs.Fingerprint{}, err
+	}
+	if err := a.confirm(ctx, addr, key); err != nil {
+		return certs.Fingerprint{}, err
+	}
+	return key, home.Pin(addr, key)
+}
+
+// shownKey returns the key of the authority that the server at addr says it is of, and has a certificate of. Whether
+// that is whom a person expects is for them to say.
+func shownKey(ctx context.Context, addr string) (certs.Fingerprint, error) {
+	chain, err := transport.ServerChain(ctx, addr, &transport.Config{})
+	if err != nil {
+		return certs.Fingerprint{}, err
+	}
+	authority := certs.AuthorityOf(chain)
+	if authority == nil {
+		return certs.Fingerprint{}, &refusedError{fmt.Sprintf("%s does not show its authority, so it can't be pinned", addr)}
+	}
+	key := certs.FingerprintOf(authority)
+	if _, err := (&certs.Credentials{AuthorityKey: key}).VerifyServer(chain); err != nil {
+		return certs.Fingerprint{}, &transport.Error{Code: transport.Unauthorized, Reason: err.Error(), Err: err}
+	}
+	return key, nil
+}
+
+// confirm asks whether key is that of the authority at addr. Only a person who types yes confirms it.
+func (a *app) confirm(ctx context.Context, addr string, key certs.Fingerprint) error {
+	stdin, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(stdin.Fd())) {
+		return withHint(&refusedError{fmt.Sprintf("the authority of %s is not known here; it shows %s", addr, key)},
+			"compare with whoever runs the server (trunkline certs show), then: trunkline certs pin %s --fingerprint SHA256:…", addr)
+	}
+	_, _ = fmt.Fprintf(a.stderr, "the authority of %s is not known here. Its key is\n  %s\nDoes whoever runs the server see the same (trunkline certs show)? Type yes to trust it: ", addr, key)
+	line := make(chan string, 1)
+	go func() { // a read of a terminal can't be ended; the process ends soon
+		text, err := newLines(a.stdin).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			text = ""
+		}
+		line <- text
+	}()
+	select {
+	case text := <-line:
+		if strings.TrimSpace(text) == "yes" {
+			return nil
+		}
+		return &refusedError{"not confirmed; nothing was pinned"}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// newLines returns a reader of lines, such as one that holds a token or an answer.
+func newLines(r io.Reader) *bufio.Reader { return bufio.NewReader(io.LimitReader(r, 4096)) }
+
+// withPin returns cred with the authority that is pinned for addr instead of its own, and the pin; or cred, if there is
+// none.
+func withPin(home *certs.Home, cred *certs.Credentials, addr string) (*certs.Credentials, certs.Fingerprint, error) {
+	if _, err := certs.PinAddr(addr); err != nil {
+		return cred, certs.Fingerprint{}, nil //nolint:nilerr // a service name for a port can't be pinned, but connected to
+	}
+	key, err := home.Pinned(addr)
+	if err != nil || key.IsZero() {
+		return cred, key, err
+	}
+	pinned := *cred
+	pinned.Authority, pinned.AuthorityKey = nil, key
+	return &pinned, key, nil
+}
+
+// changed returns err, or if it says that the server at addr has another authority than the pinned one, with a
+// [certs.PinError] in it.
+func changed(err error, addr string, pinned certs.Fingerprint) error {
+	v, ok := errors.AsType[*certs.VerifyError](err)
+	if !ok || v.Reason != certs.UnknownAuthority || pinned.IsZero() {
+		return err
+	}
+	e := &certs.PinError{Addr: addr, Pinned: pinned, Got: v.Got}
+	return &transport.Error{Code: transport.Unauthorized, Reason: e.Error(), Err: e}
+}
