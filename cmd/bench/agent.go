@@ -181,6 +181,9 @@ func newLoad(p *peer, r *role) (load, error) {
 		}
 		return newFanout(d, &r.Work)
 	case suiteSession:
+		if r.Work.Kind == kindRestart || r.Work.Kind == kindPathChange {
+			return newSurviveLoad(p, r)
+		}
 		d, err := p.session(r.Addr, r.Keys)
 		if err != nil {
 			return nil, err

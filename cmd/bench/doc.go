@@ -44,4 +44,9 @@
 //	idle-N-noroom       the same without a room: the floor has one stream less
 //	reconnect           from dialing to the first line of the room's history, one after the other; the
 //	                    release before the next one is not in the latency, but in the rest
+//	restart-first-call  from the moment a killed server is there again to the first answered call of a client who
+//	                    had a connection. Trunkline waits for a random time of up to 100 ms before it connects
+//	                    again, so that a server is not overrun; the floor does not wait. Both sides are in the
+//	                    client's process, and the rates and CPU figures are of no use
+//	path-change-first-call  from the wish to move a connection to a new socket to the first answered call
 package main

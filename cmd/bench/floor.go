@@ -47,6 +47,8 @@ func floorPeer() *peer {
 		rpc:     dialFloorRPC,
 		chat:    func(addr string, keys *keySet) (chatDialer, error) { return &floorChat{addr, keys}, nil },
 		session: newFloorDialer,
+		serveOn: serveFloorOn,
+		survive: surviveFloor,
 	}
 }
 
@@ -77,16 +79,19 @@ type floorServer struct {
 func (s *floorServer) Addr() string { return s.pc.LocalAddr().String() }
 
 func serveFloor(suite string, keys *keySet) (server, error) {
-	conf, err := keys.serverTLS(floorALPN)
-	if err != nil {
-		return nil, err
-	}
 	pc, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, err
 	}
-	tr := &quic.Transport{Conn: pc}
-	s := &floorServer{pc: pc}
+	return newFloorServer(&quic.Transport{Conn: pc}, suite, keys)
+}
+
+func newFloorServer(tr *quic.Transport, suite string, keys *keySet) (*floorServer, error) {
+	conf, err := keys.serverTLS(floorALPN)
+	if err != nil {
+		return nil, err
+	}
+	s := &floorServer{pc: tr.Conn}
 	if s.listener, err = tr.Listen(conf, floorConfig(floorIdle(suite))); err != nil {
 		return nil, err
 	}

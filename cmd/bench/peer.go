@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net"
 	"slices"
 )
 
@@ -17,6 +18,11 @@ type peer struct {
 	rpc     func(addr string, keys *keySet) (rpcConn, error)
 	chat    func(addr string, keys *keySet) (chatDialer, error)
 	session func(addr string, keys *keySet) (sessionDialer, error)
+
+	// serveOn starts a server of the suite session on a socket, with a stateless reset key.
+	serveOn func(pc net.PacketConn, key [32]byte, keys *keySet) (stop func(), err error)
+
+	survive func(ctx context.Context, addr string, keys *keySet) (survivor, error)
 }
 
 // A server is what a server process runs, to its end.

@@ -63,7 +63,7 @@ func TestEveryPeerDoesEveryChatWork(t *testing.T) {
 
 func TestEveryPeerDoesEverySessionWork(t *testing.T) {
 	rows := shorten(t, suiteSession, func(w *work) { w.N = min(w.N, 5) })
-	assert.Len(t, rows, 7*2)
+	assert.Len(t, rows, 9*2)
 }
 
 func TestChildrenEndWithTheirParent(t *testing.T) {

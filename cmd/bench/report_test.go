@@ -98,7 +98,7 @@ func TestWorksHaveTheNamesOfTheContract(t *testing.T) {
 		"stream-1K", "pingpong-1K", "bulk", "beside-bulk",
 	})
 	assert.Subset(t, names(suiteChat), []string{"fanout-1", "fanout-100", "fanout-1000", "fanout-100-paced"})
-	assert.Subset(t, names(suiteSession), []string{"establish-p256", "establish-ed25519", "idle-1000", "idle-3000", "reconnect"})
+	assert.Subset(t, names(suiteSession), []string{"establish-p256", "establish-ed25519", "idle-1000", "idle-3000", "reconnect", "restart-first-call", "path-change-first-call"})
 }
 
 func TestGlobsAndPeersThatMatchNothingAreErrors(t *testing.T) {

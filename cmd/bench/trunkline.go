@@ -35,6 +35,8 @@ func trunklinePeer() *peer {
 			return &trunklineChat{addr, keys}, nil
 		},
 		session: newTrunklineDialer,
+		serveOn: serveTrunklineOn,
+		survive: surviveTrunkline,
 	}
 }
 
@@ -57,6 +59,11 @@ type trunklineServer struct{ srv *transport.Server }
 func (s *trunklineServer) Addr() string { return s.srv.Addr().String() }
 
 func serveTrunkline(suite string, keys *keySet) (server, error) {
+	return newTrunklineServer(suite, keys, func(*transport.Config) {})
+}
+
+// newTrunklineServer starts a server whose configuration change may change.
+func newTrunklineServer(suite string, keys *keySet, change func(cfg *transport.Config)) (*trunklineServer, error) {
 	cred, err := keys.credentials(keys.Server)
 	if err != nil {
 		return nil, err
@@ -82,7 +89,7 @@ func serveTrunkline(suite string, keys *keySet) (server, error) {
 		return nil
 	})
 	rooms := chat.NewServer(chat.Config{Log: chat.NewMemoryLog(chat.MemoryLogConfig{}), Domain: cred.ID().Domain})
-	srv, err := transport.Listen(&transport.Config{
+	cfg := &transport.Config{
 		Credentials: cred,
 		Addr:        "127.0.0.1:0",
 		IdleTimeout: idleTimeout(suite == suiteChat),
@@ -90,7 +97,9 @@ func serveTrunkline(suite string, keys *keySet) (server, error) {
 			transport.StreamRPC:  mux.ServeStream,
 			transport.StreamChat: rooms.ServeStream,
 		},
-	})
+	}
+	change(cfg)
+	srv, err := transport.Listen(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,9 @@ const (
 	kindEstablish kind = "establish"
 	kindIdle      kind = "idle"
 	kindReconnect kind = "reconnect"
+
+	kindRestart    kind = "restart"
+	kindPathChange kind = "path-change"
 )
 
 // A work is one row of the table for each peer. It goes to the children as it is.
@@ -118,7 +121,10 @@ func worksOf(suite string, quick bool) []work {
 			idle.Room = false
 			all = append(all, idle)
 		}
-		all = append(all, work{Name: "reconnect", Kind: kindReconnect, Size: lineSize})
+		all = append(all,
+			work{Name: "reconnect", Kind: kindReconnect, Size: lineSize},
+			work{Name: "restart-first-call", Kind: kindRestart},
+			work{Name: "path-change-first-call", Kind: kindPathChange})
 	}
 	return all
 }
