@@ -42,7 +42,7 @@ type Sent struct {
 	Room      string
 	Position  Position
 	ID        string
-	Duplicate bool // it had been there before
+	Duplicate bool // it had been there before, also if that was by being sent twice, before a break and after
 }
 
 // Rejected says that a request was not carried out. A join may also be rejected

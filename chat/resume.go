@@ -153,7 +153,11 @@ func (c *Client) resume(ctx context.Context) (Event, error) {
 		c.rejoins = len(c.rooms)
 		c.mu.Lock()
 		for _, name := range slices.Sorted(maps.Keys(c.rooms)) {
-			c.rejoinLocked(c.rooms[name])
+			r := c.rooms[name]
+			if r.rejoin == rejoinNone {
+				r.rejoin = rejoinCursor
+			}
+			c.out.queueLocked(frameJoin, c.joinAgain(r))
 		}
 		c.mu.Unlock()
 		c.askAgain()
@@ -161,17 +165,15 @@ func (c *Client) resume(ctx context.Context) (Event, error) {
 	}
 }
 
-// rejoinLocked JOINs a room on the new stream.
-func (c *Client) rejoinLocked(r *clientRoom) {
+// joinAgain returns the JOIN for a room on the new stream.
+func (c *Client) joinAgain(r *clientRoom) *chatpb.Join {
 	from := After(r.position())
 	if r.rejoin == rejoinFirst { // the user has been told
 		from = Last(math.MaxUint64)
-	} else {
-		r.rejoin = rejoinCursor
 	}
 	m := &chatpb.Join{Room: []byte(r.name), Producer: c.cfg.Producer[:]}
 	from.toWire(m)
-	c.out.queueLocked(frameJoin, m)
+	return m
 }
 
 // position is that of the last record, or what stands for it if none has come yet.
@@ -200,12 +202,12 @@ func (c *Client) rejoined(r *clientRoom, m *chatpb.Joined) (Event, error) {
 func (c *Client) notRejoined(r *clientRoom, m *chatpb.Rejected) Event {
 	switch code := rpc.Code(m.GetCode()); {
 	case code == rpc.Unavailable:
-		o := c.out
+		o, join := c.out, c.joinAgain(r)
 		time.AfterFunc(rejoinAfter, func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if c.out == o && !o.ending {
-				c.rejoinLocked(r)
+			if !o.ending && !o.stopped {
+				o.queueLocked(frameJoin, join)
 			}
 		})
 		return nil
@@ -214,7 +216,7 @@ func (c *Client) notRejoined(r *clientRoom, m *chatpb.Rejected) Event {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if !c.out.ending {
-			c.rejoinLocked(r)
+			c.out.queueLocked(frameJoin, c.joinAgain(r))
 		}
 		return &Gap{Room: r.name, After: r.position(), Code: code, Reason: m.GetReason(), Epoch: m.GetEpoch(), Head: m.GetHead(), First: m.GetFirst()}
 	}
