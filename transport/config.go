@@ -120,7 +120,8 @@ type Config struct {
 	// IdleTimeout is after how much silence a connection counts as lost. Default 15 s.
 	IdleTimeout time.Duration
 
-	// PingAfter is after how much silence a client sends PING. Default 5 s; negative: never.
+	// PingAfter is after how much silence a client sends PING, which it does, too, when its machine wakes from
+	// sleep. Default 5 s; negative: never.
 	PingAfter time.Duration
 
 	// HelloTimeout is how long HELLO, and the type of a new stream, may take. Default 5 s.

@@ -126,6 +126,9 @@ func ResumeWithKey(ctx context.Context, s *Session, key [16]byte, addr string, a
 	return again, nil
 }
 
+// Slept is slept.
+func Slept(wall, monotonic time.Duration) bool { return slept(wall, monotonic) }
+
 // Conn returns the connection that carries s.
 func Conn(s *Session) *quic.Conn {
 	s.mu.Lock()

@@ -14,12 +14,13 @@ const pingPadding = 48
 // pingLooks is how often, in each Config.PingAfter, a client looks for signs of life.
 const pingLooks = 5
 
-// A pinger sends PING on the control stream of a client whose server has been silent. Any
+// A pinger sends PING on the control stream of a client whose server has been silent, or that wakes from sleep. Any
 // packet is a sign of life. Its methods hold the link's lock.
 type pinger struct {
 	timer   *time.Timer
 	packets uint64    // received when it last looked
 	heard   time.Time // when it last found that number changed, or sent a PING
+	looked  time.Time // when it last looked
 	stopped bool
 }
 
@@ -28,6 +29,7 @@ func (p *pinger) start(l *link) {
 		return
 	}
 	p.heard = time.Now()
+	p.looked = p.heard
 	p.timer = time.AfterFunc(l.cfg.PingAfter/pingLooks, l.checkAlive)
 }
 
@@ -41,13 +43,20 @@ func (p *pinger) stop() {
 // due says whether to send a PING now.
 func (p *pinger) due(packets uint64, after time.Duration) bool {
 	now := time.Now()
-	silent := packets == p.packets
-	if silent && now.Sub(p.heard) < after {
+	woken := slept(now.Round(0).Sub(p.looked.Round(0)), now.Sub(p.looked)) // Round(0) leaves the wall clock
+	p.looked = now
+	silent := packets == p.packets || woken
+	if silent && !woken && now.Sub(p.heard) < after {
 		return false
 	}
 	p.packets, p.heard = packets, now
 	return silent
 }
+
+// slept says whether the machine has slept meanwhile: the monotonic clock, which timers and QUIC's idle timeout go by,
+// stands still then on Linux and macOS, and the wall clock does not. Whoever has slept for long would take a dead
+// connection for live, and asks at once; so it does when the wall clock was set, which costs a PING.
+func slept(wall, monotonic time.Duration) bool { return wall-monotonic > time.Second }
 
 // checkAlive sends a PING if nothing has been heard for Config.PingAfter.
 func (l *link) checkAlive() {

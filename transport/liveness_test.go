@@ -71,3 +71,29 @@ func TestPingCanBeSwitchedOff(t *testing.T) {
 	})
 	require.Positive(t, transport.PingPadding)
 }
+
+// A client that wakes asks at once, because its timers slept too.
+func TestSleepIsTold(t *testing.T) {
+	require.True(t, transport.Slept(8*time.Hour, time.Second))
+	require.False(t, transport.Slept(time.Second, time.Second))
+	require.False(t, transport.Slept(time.Second+100*time.Millisecond, time.Second), "the clock is being slewed")
+	require.False(t, transport.Slept(-time.Hour, time.Second), "the clock was set back")
+}
+
+// Why PING is padded: a server that knows nothing of a connection answers its packets from 43 bytes on, and smaller
+// ones, as QUIC's own keepalives are, with nothing.
+func TestSmallPacketsDrawNoStatelessReset(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		srv := n.Listen(transport.Config{StatelessResetKey: &[32]byte{1}})
+		for size, want := range map[int]bool{25: false, 42: false, 43: true, 1200: true} {
+			pc := n.Conn()
+			packet := make([]byte, size)
+			packet[0] = 0x40 // a short header
+			_, err := pc.WriteTo(packet, srv.Addr())
+			require.NoError(t, err)
+			require.NoError(t, pc.SetReadDeadline(time.Now().Add(time.Second)))
+			_, _, err = pc.ReadFrom(make([]byte, 1500))
+			assert.Equal(t, want, err == nil, "%d bytes", size)
+		}
+	})
+}

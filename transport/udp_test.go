@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -63,6 +65,53 @@ func TestOverUDP(t *testing.T) {
 	requireEnd(t, bob, transport.Aborted, false)
 	require.NoError(t, srv.Shutdown(t.Context()))
 	requireEnd(t, carol, transport.Drained, false)
+}
+
+// A server's process is killed, and another takes its place: the client knows with its next packet, and is back. The
+// idle timeout, which is longer than the test may take, plays no part.
+func TestRestartOverUDP(t *testing.T) {
+	authority, err := certs.NewAuthority(certs.Env{})
+	require.NoError(t, err)
+	server, err := authority.IssueServer([]string{"localhost"})
+	require.NoError(t, err)
+	user, err := authority.IssueUser("alice")
+	require.NoError(t, err)
+	at := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	listen := func() (kill func()) {
+		pc, err := net.ListenUDP("udp", at)
+		require.NoError(t, err)
+		at = pc.LocalAddr().(*net.UDPAddr)
+		srv, err := transport.Listen(&transport.Config{
+			Credentials: server, PacketConn: pc, StatelessResetKey: &[32]byte{1}, IdleTimeout: time.Hour, Handlers: on(echo),
+		})
+		require.NoError(t, err)
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			_ = srv.Serve(context.Background())
+		}()
+		return func() {
+			_ = pc.Close() // first: nothing can be said any more
+			_ = srv.Close()
+			<-served
+		}
+	}
+	kill := listen()
+	client, err := transport.Dial(t.Context(), at.String(), &transport.Config{Credentials: user, IdleTimeout: time.Hour, PingAfter: -1})
+	require.NoError(t, err)
+	for i := range uint64(3) {
+		requireEcho(t, client)
+		kill()
+		kill = listen()
+		_, err = say(t.Context(), client, "more than 43 bytes, of which the next packet to the server will have")
+		require.ErrorIs(t, err, &transport.Error{Code: transport.Lost})
+		assert.False(t, awaitResume(t, client, i+2).Kept)
+	}
+	requireEcho(t, client)
+	require.NoError(t, client.Migrate(t.Context()), "over UDP, too")
+	requireEcho(t, client)
+	require.NoError(t, client.Release(t.Context()))
+	kill()
 }
 
 func TestListenSaysWhy(t *testing.T) {
