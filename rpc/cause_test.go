@@ -28,7 +28,7 @@ func causeOf(t *testing.T, err error) rpc.Cause {
 	return e.Cause
 }
 
-// Six ends, told apart in the handler (its context), and by the caller (code and execution).
+// The ends, told apart in the handler (its context), and by the caller (code and execution).
 func TestHandlerLearnsWhyItsCallEnded(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -74,6 +74,34 @@ func TestHandlerLearnsWhyItsCallEnded(t *testing.T) {
 			},
 			rpc.LocalShutdown, rpc.Unavailable,
 		},
+		{
+			"released by this side", // which waited, too
+			func(_ *transporttest.Network, _, server *transport.Session, _ context.CancelFunc) {
+				_ = server.Release(context.Background())
+			},
+			rpc.LocalShutdown, rpc.Unavailable,
+		},
+		{
+			"kicked",
+			func(_ *transporttest.Network, _, server *transport.Session, _ context.CancelFunc) {
+				server.Abort(transport.Kicked, "behave")
+			},
+			rpc.LocalShutdown, rpc.PermissionDenied,
+		},
+		{
+			"revoked",
+			func(_ *transporttest.Network, _, server *transport.Session, _ context.CancelFunc) {
+				server.Abort(transport.Revoked, "")
+			},
+			rpc.LocalShutdown, rpc.Unauthenticated,
+		},
+		{
+			"protocol error of the server's",
+			func(_ *transporttest.Network, client, _ *transport.Session, _ context.CancelFunc) {
+				client.Abort(transport.Protocol, "")
+			},
+			rpc.PeerAborted, rpc.Internal,
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -99,6 +127,30 @@ func TestHandlerLearnsWhyItsCallEnded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A server that drains and does not wait for a call: Maybe to its caller, and a shutdown to its handler.
+func TestCallThatADrainCutsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEcho(rpc.Config{})
+		n := transporttest.New(t, rtt)
+		srv := n.Listen(transport.Config{Handlers: handlers(e.mux)})
+		client := n.Dial(srv, "alice", transport.Config{})
+		answered := make(chan error, 1)
+		go func() {
+			_, err := hang.Call(t.Context(), client, &Text{})
+			answered <- err
+		}()
+		<-e.hung
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		var cut *transport.CutError
+		require.ErrorAs(t, srv.Shutdown(ctx), &cut)
+		assert.Equal(t, transport.CutError{Sessions: 1, Streams: 1}, *cut)
+		assert.Equal(t, rpc.LocalShutdown, causeOf(t, <-e.causes))
+		err := wantError(t, <-answered, rpc.Unavailable, rpc.Maybe)
+		assert.ErrorIs(t, err, &transport.Error{Code: transport.DrainTimeout})
+	})
 }
 
 // A client's handlers learn it too, when the server drains and does not wait for them.

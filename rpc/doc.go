@@ -32,8 +32,9 @@
 // On a session that resumes by itself a call waits for a connection, as long as its context allows. One whose
 // connection ends before anything of it was written is made again on the next, and so is a unary call that was
 // rejected because the server drains (R4); a call with a stream of requests, until the first has been
-// written. A Bidi call takes that upon itself only until its stream is open: after that Send says NotStarted.
-// Nothing else is sent again by itself.
+// written. Once a ServerStream's or a Bidi's Call has returned, its user has the stream, and the call stays with that: if it
+// is then rejected, or its connection is lost before the first Send, Recv and Send say NotStarted, and who
+// wants it makes it again. Nothing else is sent again by itself.
 //
 // What a call ends with:
 //

@@ -130,6 +130,44 @@ func TestR4CallRejectedByADrainGoesOverToTheNextServer(t *testing.T) {
 	})
 }
 
+// A stream that its user already has stays with its connection: rejected or lost before it began it is NotStarted, and
+// making it again, which is safe, is up to the user (R4).
+func TestR4StreamThatDidNotBeginIsNotStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEcho(rpc.Config{})
+		n := transporttest.New(t, rtt)
+		srv := n.Listen(transport.Config{Handlers: handlers(e.mux)})
+		client, server := n.Pair(srv, "alice", transport.Config{NewPacketConn: n.NewConn})
+
+		s, err := chat.Call(t.Context(), client)
+		require.NoError(t, err)
+		server.Abort(transport.Internal, "")
+		time.Sleep(rtt)
+		wantError(t, s.Send(&Text{}), rpc.Unavailable, rpc.NotStarted)
+		_, err = s.Recv()
+		wantError(t, err, rpc.Unavailable, rpc.NotStarted)
+
+		conn := &between{client, func() {
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				assert.NoError(t, srv.Shutdown(ctx))
+				n.Listen(transport.Config{PacketConn: n.ConnAt(srv.Addr().(*net.UDPAddr)), Handlers: handlers(e.mux)})
+			}()
+			time.Sleep(3 * time.Second) // the limit is known by now, and this stream lies above it
+		}}
+		in, err := count.Call(t.Context(), conn, &Text{N: 3})
+		if err == nil { // or it is known already
+			_, err = in.Recv()
+		}
+		wantError(t, err, rpc.Unavailable, rpc.NotStarted)
+		assert.Zero(t, e.calls.Load())
+
+		require.NoError(t, kinds["server stream"](t.Context(), client))
+		assert.EqualValues(t, 1, e.calls.Load())
+	})
+}
+
 // A call that may have begun is not made again: it is Maybe, at once.
 func TestR4CallThatMayHaveBegunIsNotMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
