@@ -45,6 +45,13 @@
 // modes are checked on Unix; on Windows the folder inherits the access list of
 // the user's profile.
 //
+// # Joining
+//
+// [Home.Invite] makes a [Token], of which the home of the authority keeps the hash. On another machine
+// [Home.StartJoin] makes a key, and a request that goes with the token's secret to a server of the token's
+// authority, which answers with what [Home.Redeem] certifies; [Joining.Finish] keeps that. Each step can be
+// repeated, from wherever it was cut short.
+//
 // # Limits
 //
 // No file of more than 1 MiB is read or written. For issued and revoked that is

@@ -56,8 +56,8 @@ type Invitation struct {
 // kept of it is its hash. The error is [ErrNameExists] for a name that has a key which is not revoked, unless it is
 // to have another; and [ErrNoAuthority] in a home that cannot sign.
 //
-// A name that was revoked is not any more; its keys stay revoked. Another open invitation of the name is void, unless
-// it is for another device, for else two could become one user.
+// A name that was revoked is not any more; its keys stay revoked, and its open invitations are void. So are those of
+// a name that is invited as new, for else two could become one user.
 func (h *Home) Invite(name string, opts InviteOptions) (*Invitation, error) {
 	if err := ValidName(name); err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (h *Home) Invite(name string, opts InviteOptions) (*Invitation, error) {
 		}
 		now := h.env.now()
 		all = all.sweep(now).without(func(i invite) bool {
-			return i.name == name && i.cert == nil && (lifted || !i.addDevice && !opts.AddDevice)
+			return i.name == name && i.cert == nil && (lifted || !opts.AddDevice)
 		})
 		if len(all) >= maxInvites {
 			return fmt.Errorf("there are %d invitations, which is the most", len(all))

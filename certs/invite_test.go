@@ -154,8 +154,18 @@ func TestANewInvitationVoidsTheOpenOne(t *testing.T) {
 	_, csr := request(t)
 	_, err := home.Redeem(first.Secret, csr)
 	requireToken(t, err, certs.TokenWrong)
+	third := invite(t, home, "bob", certs.InviteOptions{AddDevice: true})
 	_, err = home.Redeem(second.Secret, csr)
+	require.NoError(t, err, "a further device's voids none")
+	_, csr = request(t)
+	_, err = home.Redeem(third.Secret, csr)
 	require.NoError(t, err)
+
+	// Nor can two become one user who was not there when the first was invited.
+	first = invite(t, home, "carol", certs.InviteOptions{AddDevice: true})
+	invite(t, home, "carol", certs.InviteOptions{})
+	_, err = home.Redeem(first.Secret, csr)
+	requireToken(t, err, certs.TokenWrong)
 }
 
 func TestInvitingAgainLiftsTheNameAndNotTheKeys(t *testing.T) {

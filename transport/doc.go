@@ -50,6 +50,11 @@
 //	detached  Hold or ReconnectTimeout has passed          ended
 //	detached  Release or Abort                             ended
 //
+// # Enrolment
+//
+// [Enroll] gets somebody a certificate who has none, with the secret of a join token, over a protocol of its own
+// ([ALPNEnroll]); a server answers it by [Config.Enroll]. Such a connection is never a session's.
+//
 // # Seeing
 //
 // [Server.Stats] says what a server does and has done, and [Session.Stats] the same of one session: values

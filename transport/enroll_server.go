@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -74,6 +76,7 @@ func (srv *Server) serveEnrolment(conn *quic.Conn) {
 		}
 	}
 	if !e.Remote && e.Code != Released {
+		srv.counters.refuse(e)
 		srv.cfg.Logger.Info("enrolment failed", "addr", conn.RemoteAddr(), "code", e.Code, "reason", e)
 	}
 	e = e.unsaid()
@@ -182,10 +185,7 @@ func (srv *Server) answerEnroll(ctx context.Context, req *EnrollRequest) []byte 
 	if !srv.enrolling.attempts.take(req.Addr, time.Now()) {
 		return appendMessage(nil, frameRefused, &enrollpb.Refused{Why: enrollpb.Refused_WHY_BUSY})
 	}
-	chain, err := srv.cfg.Enroll(ctx, req)
-	if err == nil && len(chain) == 0 {
-		err = errors.New("no certificate")
-	}
+	chain, err := srv.certify(ctx, req)
 	if err != nil {
 		why := refusalOf(err)
 		srv.cfg.Logger.Warn("enrolment refused", "addr", req.Addr, "why", why, "reason", err)
@@ -197,6 +197,21 @@ func (srv *Server) answerEnroll(ctx context.Context, req *EnrollRequest) []byte 
 	}
 	srv.cfg.Logger.Info("enrolled", "addr", req.Addr, "subject", chain[0].Subject.CommonName, "fingerprint", certs.FingerprintOf(chain[0]))
 	return appendMessage(nil, frameIssued, m)
+}
+
+// certify asks the Enroller.
+func (srv *Server) certify(ctx context.Context, req *EnrollRequest) (chain []*x509.Certificate, err error) {
+	defer func() {
+		// What a stranger asks for must not end everybody's process.
+		if p := recover(); p != nil {
+			chain, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	chain, err = srv.cfg.Enroll(ctx, req)
+	if err == nil && len(chain) == 0 {
+		err = errors.New("no certificate")
+	}
+	return chain, err
 }
 
 // refusalOf is what is said of an Enroller's error.

@@ -139,9 +139,23 @@ func TestWhoEnrollsIsToldWhatIsWrongWithTheToken(t *testing.T) {
 			require.ErrorIs(t, err, &transport.Error{Code: code})
 			assert.NotContains(t, err.Error(), "insides")
 		}
+		before := srv.Stats().Refused
 		answer = nil // and no certificate
 		_, err := enroll(t.Context(), n, srv, pin(n), &transport.EnrollRequest{})
 		require.ErrorIs(t, err, &transport.Error{Code: transport.Internal})
+		assert.Equal(t, before, srv.Stats().Refused, "it was answered")
+	})
+}
+
+func TestAnEnrollerThatPanicsHarmsNobodyElse(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		srv := n.Listen(transport.Config{Handlers: on(echo), Enroll: func(context.Context, *transport.EnrollRequest) ([]*x509.Certificate, error) {
+			panic("on purpose")
+		}})
+		s := n.Dial(srv, "alice", transport.Config{})
+		_, err := enroll(t.Context(), n, srv, pin(n), &transport.EnrollRequest{})
+		require.ErrorIs(t, err, &transport.Error{Code: transport.Internal})
+		requireEcho(t, s)
 	})
 }
 
@@ -265,6 +279,7 @@ func TestAnEnrolmentCanDoNothingElse(t *testing.T) {
 				assert.LessOrEqual(t, time.Since(begin), 6*time.Second)
 				synctest.Wait()
 				assert.Empty(t, srv.Sessions())
+				assert.Equal(t, map[transport.Ending]uint64{{Code: tt.code}: 1}, srv.Stats().Refused)
 			})
 		})
 	}

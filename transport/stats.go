@@ -27,8 +27,8 @@ type Stats struct {
 	NotKept     uint64 // established sessions whose client had one before, which the server did not have any more
 	Accepted    uint64 // streams that peers have opened
 
-	// Refused counts connections that did not come to WELCOME. Those whose certificate was refused in
-	// the handshake are among them.
+	// Refused counts connections that did not come to WELCOME, nor to the answer to an enrolment. Those whose
+	// certificate was refused in the handshake are among them.
 	Refused map[Ending]uint64
 	// Connections counts the ends of connections that carried a session, and Endings those of sessions:
 	// one that was lost is among Connections at once, and among Endings when nobody has resumed it.

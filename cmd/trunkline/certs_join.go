@@ -115,7 +115,7 @@ func joinHint(err error, addr string) error {
 		case certs.TokenTaken:
 			return withHint(err, "for a further device of the same person: trunkline certs invite NAME --add-device")
 		case certs.TokenWrong:
-			return withHint(err, "a token is void when its name is invited again; ask for another: trunkline certs invite NAME")
+			return withHint(err, "a token is void when its name is invited as new again; ask for another: trunkline certs invite NAME")
 		default:
 			return withHint(err, "ask for another: trunkline certs invite NAME")
 		}
