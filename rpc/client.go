@@ -35,7 +35,8 @@ type clientCall struct {
 	header  Metadata
 	trailer Metadata
 	begun   bool // a frame has come
-	held    bool // heldBody is the first message, read by Header and not yet received
+	held    bool // body is the first message, read by Header and not yet received
+	own     bool // body is the message's own
 	body    []byte
 	err     error // set when the call has ended: io.EOF or an *Error
 
@@ -284,21 +285,21 @@ func (c *clientCall) receiveOnly(res any) error {
 // recv receives the next message into m, unless m is nil. It returns io.EOF at the end of
 // a call that succeeded, and an *Error at any other end.
 func (c *clientCall) recv(m any) error {
-	if err := c.advance(); err != nil {
+	if err := c.advance(m != nil && keeps(c.opts.codec, m)); err != nil {
 		return err
 	}
 	c.held = false
 	if m == nil {
 		return nil
 	}
-	if err := decode(c.body, c.opts.codec, m, false); err != nil {
+	if err := decode(c.body, c.own, c.opts.codec, m, false); err != nil {
 		return c.finish(Errorf(Internal, "decode response: %w", err), transport.StreamCanceled)
 	}
 	return nil
 }
 
-// advance reads up to the next message, and holds it.
-func (c *clientCall) advance() error {
+// advance reads up to the next message, and holds it. With keep that may be memory of its own.
+func (c *clientCall) advance(keep bool) error {
 	if c.err != nil {
 		return c.err
 	}
@@ -317,7 +318,7 @@ func (c *clientCall) advance() error {
 		}
 	}
 	for {
-		t, body, err := c.str.ReadFrame(c.limit)
+		t, body, own, err := c.readFrame(keep)
 		if err != nil {
 			return c.receiveError(err)
 		}
@@ -331,13 +332,21 @@ func (c *clientCall) advance() error {
 			}
 			c.header = h.metadata
 		case frameData:
-			c.held, c.body = true, body
+			c.held, c.body, c.own = true, body, own
 			c.out.received()
 			return nil
 		case frameEnd:
 			return c.end(body)
 		}
 	}
+}
+
+func (c *clientCall) readFrame(keep bool) (t transport.FrameType, body []byte, own bool, err error) {
+	if keep {
+		return c.str.ReadOwnFrame(c.limit)
+	}
+	t, body, err = c.str.ReadFrame(c.limit)
+	return t, body, false, err
 }
 
 func (c *clientCall) limit(t transport.FrameType) (uint64, bool) {

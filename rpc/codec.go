@@ -73,17 +73,23 @@ func encode(b []byte, codec string, m any) ([]byte, error) {
 	return nil, fmt.Errorf("codec %q does not fit %T", codec, m)
 }
 
-// decode sets m, a pointer, to the message in b, and keeps no part of b. With strict, JSON
+// decode sets m, a pointer, to the message in b. It keeps parts of b only if that is m's own. With strict, JSON
 // with a field that m does not have is an error: a request with a mistyped name would
 // do something else than was meant. In an answer it is one that a newer peer has added.
-func decode(b []byte, codec string, m any, strict bool) error {
+func decode(b []byte, own bool, codec string, m any, strict bool) error {
 	if raw, ok := m.(*Raw); ok {
-		*raw = append(make(Raw, 0, len(b)), b...)
+		if !own {
+			b = append(make([]byte, 0, len(b)), b...)
+		}
+		*raw = b
 		return nil
 	}
 	switch codec {
 	case codecProto:
 		if p, ok := m.(proto.Message); ok {
+			if own {
+				return unmarshalOwn(b, p)
+			}
 			return proto.Unmarshal(b, p)
 		}
 	case codecJSON:

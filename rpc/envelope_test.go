@@ -206,7 +206,7 @@ func FuzzDecodeMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, strict bool) {
 		for _, codec := range []string{codecProto, codecJSON, codecRaw} {
 			for _, m := range []any{new(plain), new(wrapperspb.StringValue), new(anypb.Any), new(Raw)} {
-				if decode(b, codec, m, strict) != nil {
+				if decode(b, false, codec, m, strict) != nil {
 					continue
 				}
 				if _, ok := m.(*anypb.Any); ok {
@@ -214,7 +214,7 @@ func FuzzDecodeMessage(f *testing.F) {
 				}
 				out, err := encode(nil, codec, m)
 				require.NoError(t, err)
-				require.NoError(t, decode(out, codec, m, strict))
+				require.NoError(t, decode(out, false, codec, m, strict))
 			}
 		}
 	})

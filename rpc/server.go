@@ -174,7 +174,15 @@ func (c *serverCall) request(m any) error {
 
 // recv receives one message, or io.EOF.
 func (c *serverCall) recv(m any) error {
-	t, body, err := c.str.ReadFrame(c.limit)
+	var t transport.FrameType
+	var body []byte
+	var own bool
+	var err error
+	if keeps(c.codec, m) {
+		t, body, own, err = c.str.ReadOwnFrame(c.limit)
+	} else {
+		t, body, err = c.str.ReadFrame(c.limit)
+	}
 	if err != nil {
 		return c.requestError(err)
 	}
@@ -183,7 +191,7 @@ func (c *serverCall) recv(m any) error {
 	}
 	c.out.received()
 	c.in.Add(int64(len(body)))
-	if err := decode(body, c.codec, m, true); err != nil {
+	if err := decode(body, own, c.codec, m, true); err != nil {
 		return Errorf(InvalidArgument, "malformed request: %w", err)
 	}
 	return nil

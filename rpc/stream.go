@@ -97,7 +97,7 @@ func newStream[Out, In any](e endpoint) *Stream[Out, In] {
 
 func (c *clientCall) readHeader() (Metadata, error) {
 	if !c.begun {
-		if err := c.advance(); err != nil && !errors.Is(err, io.EOF) {
+		if err := c.advance(false); err != nil && !errors.Is(err, io.EOF) {
 			return c.header, err
 		}
 	}

@@ -1,6 +1,7 @@
 package rpc_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -439,5 +440,47 @@ func TestCallsLeaveNothingInTheirContext(t *testing.T) { // R5
 		assert.EqualValues(t, 1, w.waiting.Load())
 		s.Close()
 		assert.Zero(t, w.waiting.Load())
+	})
+}
+
+// A message stays what it was for as long as it is kept, whatever is received after it.
+func TestReceivedMessagesStayValid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mux := rpc.NewMux(rpc.Config{})
+		rpc.Handle(mux, pipe, func(_ context.Context, s *rpc.Stream[rpc.Raw, rpc.Raw]) error {
+			var all []*rpc.Raw
+			for m, err := range s.All() {
+				if err != nil {
+					return err
+				}
+				all = append(all, m)
+			}
+			for _, m := range all {
+				if err := s.Send(m); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		_, client, _ := start(t, mux)
+		s, err := pipe.Call(t.Context(), client)
+		require.NoError(t, err)
+		defer s.Close()
+		var kept []*rpc.Raw
+		var want []rpc.Raw
+		for i, size := range []int{1, 2 << 10, 2<<10 + 1, 16 << 10, 3 << 10, 100 << 10, 100, 16 << 10} {
+			m := rpc.Raw(bytes.Repeat([]byte{byte('a' + i)}, size))
+			require.NoError(t, s.Send(&m))
+			want = append(want, m)
+		}
+		require.NoError(t, s.CloseSend())
+		for m, err := range s.All() {
+			require.NoError(t, err)
+			kept = append(kept, m)
+		}
+		require.Len(t, kept, len(want))
+		for i, m := range kept {
+			assert.True(t, bytes.Equal(want[i], *m), "message %d of %d bytes has changed", i, len(want[i]))
+		}
 	})
 }

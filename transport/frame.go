@@ -91,6 +91,7 @@ type FrameReader struct {
 	typ    FrameType
 	left   uint64 // declared length of the body, less what was skipped
 	body   []byte // what there is of one that is longer than the buffer
+	own    bool   // that will be the caller's
 
 	large *[]byte // where such a body was put, to be used again
 }
@@ -112,41 +113,53 @@ func NewFrameReader(r io.Reader) *FrameReader { return &FrameReader{r: r} }
 // [*UnknownFrameError] when the peer broke the rules; or what the underlying
 // reader said.
 func (f *FrameReader) ReadFrame(limit FrameLimit) (FrameType, []byte, error) {
+	t, body, _, err := f.readFrame(limit, false)
+	return t, body, err
+}
+
+// ReadOwnFrame is ReadFrame for who will keep the body: one that does not fit into the reader's buffer of 2 KiB
+// is read into memory of its own, once. Where own is false, the body shares memory with the reader as
+// ReadFrame's does.
+func (f *FrameReader) ReadOwnFrame(limit FrameLimit) (t FrameType, body []byte, own bool, err error) {
+	return f.readFrame(limit, true)
+}
+
+func (f *FrameReader) readFrame(limit FrameLimit, keep bool) (_ FrameType, _ []byte, own bool, _ error) {
 	for {
 		if f.header == 0 {
 			t, err := f.readVarint(true)
 			if err != nil {
-				return 0, nil, err
+				return 0, nil, false, err
 			}
 			f.header, f.typ = 1, FrameType(t)
 		}
 		if f.header == 1 {
 			n, err := f.readVarint(false)
 			if err != nil {
-				return 0, nil, err
+				return 0, nil, false, err
 			}
 			f.header, f.left = 2, n
 		}
 		most, known := limit(f.typ)
 		if !known {
 			if !f.typ.Ignorable() {
-				return 0, nil, &UnknownFrameError{Type: f.typ}
+				return 0, nil, false, &UnknownFrameError{Type: f.typ}
 			}
 			if err := f.discard(); err != nil {
-				return 0, nil, err
+				return 0, nil, false, err
 			}
 			f.header = 0
 			continue
 		}
 		if f.left > most {
-			return 0, nil, &FrameTooLargeError{Type: f.typ, Length: f.left, Limit: most}
+			return 0, nil, false, &FrameTooLargeError{Type: f.typ, Length: f.left, Limit: most}
 		}
-		body, err := f.readBody(int(f.left))
+		body, own, err := f.readBody(int(f.left), keep)
 		if err != nil {
-			return 0, nil, err
+			return 0, nil, false, err
 		}
 		f.header = 0
-		return f.typ, body, nil
+		return f.typ, body, own, nil
 	}
 }
 
@@ -168,45 +181,57 @@ func (f *FrameReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readBody returns the n bytes that follow. Short ones alias the buffer.
-func (f *FrameReader) readBody(n int) ([]byte, error) {
+// readBody returns the n bytes that follow. Short ones alias the buffer; of others own says
+// whether they are the caller's, which they are only if keep asks for it.
+func (f *FrameReader) readBody(n int, keep bool) (_ []byte, own bool, _ error) {
 	if n == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
 	if n <= readBuffer {
 		if err := f.fill(n); err != nil {
-			return nil, truncated(err)
+			return nil, false, truncated(err)
 		}
 		b := f.buf[f.off : f.off+n : f.off+n]
 		f.off += n
-		return b, nil
-	}
-	if f.large == nil {
-		f.large = largeBuffers.Get().(*[]byte)
+		return b, false, nil
 	}
 	body := f.body
 	f.body = nil
 	if body == nil {
-		if cap(*f.large) < min(n, bodyChunk) {
-			*f.large = make([]byte, 0, min(n, bodyChunk))
-		}
-		body = (*f.large)[:0]
+		f.own = keep
+		body = f.place(min(n, bodyChunk))
 	}
 	for len(body) < n {
 		if len(body) == cap(body) {
 			grown := make([]byte, len(body), min(n, 2*cap(body)))
 			copy(grown, body)
 			body = grown
-			*f.large = body
+			if !f.own {
+				*f.large = body
+			}
 		}
 		m, err := f.Read(body[len(body):min(n, cap(body))])
 		body = body[:len(body)+m]
 		if err != nil && len(body) < n {
 			f.body = body
-			return nil, truncated(err)
+			return nil, false, truncated(err)
 		}
 	}
-	return body, nil
+	return body, f.own, nil
+}
+
+// place returns where a body goes of which the first n bytes are awaited.
+func (f *FrameReader) place(n int) []byte {
+	if f.own {
+		return make([]byte, 0, n)
+	}
+	if f.large == nil {
+		f.large = largeBuffers.Get().(*[]byte)
+	}
+	if cap(*f.large) < n {
+		*f.large = make([]byte, 0, n)
+	}
+	return (*f.large)[:0]
 }
 
 // discard skips the rest of a body without keeping it.

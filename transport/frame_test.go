@@ -271,3 +271,28 @@ func (s *silent) Peek(p []byte) (int, error) {
 	}
 	return copy(p, s.b), nil
 }
+
+// ReadOwnFrame's body is the caller's where it says so, and is never more
+// memory than the declared length.
+func TestAnOwnBodyIsNotUsedAgain(t *testing.T) {
+	limit := func(transport.FrameType) (uint64, bool) { return 1 << 20, true }
+	var stream []byte
+	sizes := []int{2 << 10, 2<<10 + 1, 16 << 10, 200 << 10, 16 << 10}
+	for i, n := range sizes {
+		stream = transport.AppendFrame(stream, 3, bytes.Repeat([]byte{byte(i + 1)}, n))
+	}
+	r := transport.NewFrameReader(bytes.NewReader(stream))
+	var kept [][]byte
+	for i, n := range sizes {
+		_, body, own, err := r.ReadOwnFrame(limit)
+		require.NoError(t, err)
+		assert.Equal(t, n > 2<<10, own, "frame %d", i)
+		if own {
+			assert.Equal(t, n, cap(body))
+			kept = append(kept, body)
+		}
+	}
+	for i, body := range kept {
+		assert.Equal(t, bytes.Repeat([]byte{byte(i + 2)}, sizes[i+1]), body)
+	}
+}

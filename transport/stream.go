@@ -97,10 +97,12 @@ func (s *Stream) Attempt() uint64 { return s.link.attempt }
 // drained: whoever keeps the stream open should now bring it to its end.
 func (s *Stream) Draining() <-chan struct{} { return s.link.draining }
 
-// prefixed bounds how much of the first write is copied behind the stream's type.
-const prefixed = 1200
+// prefixed bounds how much of the first write is copied behind the stream's type, in bytes. It holds a message
+// of 16 KiB with its head: with 1,200 such a request was two writes, and its first packets were not full.
+const prefixed = 20 << 10
 
-var prefixBuffers = sync.Pool{New: func() any { return new([prefixed + 8]byte) }}
+// prefixBuffers grow up to prefixed and a type.
+var prefixBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // Write writes p, and blocks while the peer grants no credit; a context does not end it, but
 // CancelWrite and the deadlines do. After a timeout part of p may have been sent, so the half
@@ -110,29 +112,45 @@ func (s *Stream) Write(p []byte) (int, error) {
 	if s.local && !s.typeSent {
 		return s.writeFirst(p)
 	}
-	n, err := s.write(p)
+	n, err := s.write(p, false)
 	return n, s.sendError(err)
 }
 
 // maxQueued bounds what a stream queues in memory, in bytes, whatever window the peer grants.
 const maxQueued = 16 << 10
 
+// tail is what a write that waits leaves for the queue, in bytes. It is there when the Close that
+// mostly follows says FIN, which so needs no packet of its own.
+const tail = 1000
+
 // write never waits in quic-go's buffer for small writes: one that waits there when the half is
 // reset is kept for ever by quic-go v0.65, the stream never completes, and its slot is lost (R5). So
 // small writes are queued, which does not wait, up to maxQueued bytes; any other waits until all
-// before it has been sent, with a limit that limits nothing, which turns that buffer off.
-func (s *Stream) write(p []byte) (int, error) {
-	if s.queued += len(p); s.queued <= maxQueued {
-		err := s.str.TryWriteAll(p)
-		if err == nil {
-			return len(p), nil
+// before it has been sent, and its own bytes but for the tail, with a limit that limits nothing, which turns
+// that buffer off. With through there is no tail.
+func (s *Stream) write(p []byte, through bool) (n int, err error) {
+	if through || s.queued+len(p) > maxQueued {
+		waits := len(p)
+		if !through && waits > tail {
+			waits -= tail
 		}
-		if !errors.Is(err, quic.ErrWouldBlock) {
-			return 0, err
+		s.queued = 0
+		if n, err = s.str.WriteWithLimit(p[:waits], unlimited); err != nil || n == len(p) {
+			return n, err
 		}
 	}
+	rest := p[n:]
+	s.queued += len(rest)
+	err = s.str.TryWriteAll(rest)
+	if err == nil {
+		return len(p), nil
+	}
+	if !errors.Is(err, quic.ErrWouldBlock) {
+		return n, err
+	}
 	s.queued = 0
-	return s.str.WriteWithLimit(p, unlimited)
+	m, err := s.str.WriteWithLimit(rest, unlimited)
+	return n + m, err
 }
 
 func unlimited(n int) int { return n }
@@ -140,24 +158,30 @@ func unlimited(n int) int { return n }
 // WriteThrough is Write that returns only when all of p has been put into packets. Whoever has more
 // to say meanwhile can gather it, and so fill packets with it.
 func (s *Stream) WriteThrough(p []byte) (int, error) {
-	s.queued = maxQueued
-	return s.Write(p)
+	if s.local && !s.typeSent {
+		if _, err := s.writeFirst(nil); err != nil {
+			return 0, err
+		}
+	}
+	n, err := s.write(p, true)
+	return n, s.sendError(err)
 }
 
 // writeFirst sends the stream's type in one write with the beginning of p, because
 // each write may become a packet.
 func (s *Stream) writeFirst(p []byte) (int, error) {
 	s.typeSent = true
-	buf := prefixBuffers.Get().(*[prefixed + 8]byte)
-	b := quicvarint.Append(buf[:0], uint64(s.typ))
+	buf := prefixBuffers.Get().(*[]byte)
+	b := quicvarint.Append((*buf)[:0], uint64(s.typ))
 	head := len(b)
 	b = append(b, p[:min(len(p), prefixed)]...)
-	n, err := s.write(b)
+	n, err := s.write(b, false)
+	*buf = b
 	prefixBuffers.Put(buf)
 	n = max(0, n-head)
 	if err == nil && n < len(p) {
 		var m int
-		m, err = s.write(p[n:])
+		m, err = s.write(p[n:], false)
 		n += m
 	}
 	return n, s.sendError(err)
