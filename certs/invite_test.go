@@ -173,7 +173,7 @@ func TestInvitingAgainLiftsTheNameAndNotTheKeys(t *testing.T) {
 	bob := userCredentials(t, home, "bob")
 	old := invite(t, home, "bob", certs.InviteOptions{AddDevice: true})
 	require.NoError(t, home.Revoke("bob"))
-	token := invite(t, home, "bob", certs.InviteOptions{})
+	token := invite(t, home, "bob", certs.InviteOptions{AddDevice: true})
 	_, csr := request(t)
 	_, err := home.Redeem(old.Secret, csr)
 	requireToken(t, err, certs.TokenWrong)

@@ -82,7 +82,7 @@ func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transpo
 	case err != nil:
 		return nil, err
 	}
-	cred, pinned, err := withPin(home, cred, *f.server)
+	cred, pinned, err := a.trusting(ctx, home, cred, *f.server)
 	if err != nil {
 		return nil, err
 	}

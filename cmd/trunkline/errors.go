@@ -97,7 +97,7 @@ func hintFor(err error) string {
 		return forgetHint(e)
 	}
 	if e, ok := errors.AsType[*certs.VerifyError](err); ok && e.Reason == certs.UnknownAuthority {
-		return fmt.Sprintf("the authority expected is %s, the one shown is %s", e.Expected, e.Got)
+		return fmt.Sprintf("the authority expected is %s, the one shown is %s; for a server of that one, join with another --home", e.Expected, e.Got)
 	}
 	code, _ := transport.CodeOf(err)
 	if code == transport.Expired {

@@ -84,13 +84,23 @@ func (a *app) confirm(ctx context.Context, addr string, key certs.Fingerprint) e
 // newLines returns a reader of lines, such as one that holds a token or an answer.
 func newLines(r io.Reader) *bufio.Reader { return bufio.NewReader(io.LimitReader(r, 4096)) }
 
-// withPin returns cred with the authority that is pinned for addr instead of its own, and the pin; or cred, if there is
-// none.
-func withPin(home *certs.Home, cred *certs.Credentials, addr string) (*certs.Credentials, certs.Fingerprint, error) {
+// trusting returns cred with the authority that is pinned for addr instead of its own, and the pin. Without a pin it is
+// cred, if that knows an authority, and else the first contact with a server, see trustedKey.
+func (a *app) trusting(ctx context.Context, home *certs.Home, cred *certs.Credentials, addr string) (*certs.Credentials, certs.Fingerprint, error) {
+	knows := cred.Authority != nil || !cred.AuthorityKey.IsZero()
 	if _, err := certs.PinAddr(addr); err != nil {
-		return cred, certs.Fingerprint{}, nil //nolint:nilerr // a service name for a port can't be pinned, but connected to
+		if knows {
+			return cred, certs.Fingerprint{}, nil // a port by its service's name can't be pinned, but connected to
+		}
+		return nil, certs.Fingerprint{}, usagef("%s", err)
 	}
-	key, err := home.Pinned(addr)
+	var key certs.Fingerprint
+	var err error
+	if knows {
+		key, err = home.Pinned(addr)
+	} else {
+		key, err = a.trustedKey(ctx, home, addr)
+	}
 	if err != nil || key.IsZero() {
 		return cred, key, err
 	}
