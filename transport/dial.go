@@ -154,7 +154,7 @@ func (s *Session) hello(ctx context.Context, l *link, v *verifier) error {
 	s.mu.Lock()
 	l.who = identity
 	s.identity, s.kept = identity, welcome.GetKept()
-	s.peer = Peer{ID: server, Fingerprint: certs.FingerprintOf(cs.PeerCertificates[0]), Addr: l.conn.RemoteAddr(), Software: printable(welcome.GetServer())}
+	s.peer = Peer{ID: server, Fingerprint: certs.FingerprintOf(cs.PeerCertificates[0]), Addr: l.addr(), Software: printable(welcome.GetServer())}
 	s.mu.Unlock()
 	return nil
 }

@@ -136,6 +136,16 @@ func Conn(s *Session) *quic.Conn {
 	return s.link.conn
 }
 
+// CloseConn closes the connection that carries s, if there is one, without a word to s.
+func CloseConn(s *Session, code CloseCode) {
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	if l != nil {
+		_ = l.conn.CloseWithError(quic.ApplicationErrorCode(code), "closed by the test")
+	}
+}
+
 // Drain drains one session of a server's, which goes on.
 func Drain(ctx context.Context, s *Session, reconnectAfter time.Duration) {
 	s.mu.Lock()

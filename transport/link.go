@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -29,6 +30,7 @@ type link struct {
 	cfg     *Config
 	conn    *quic.Conn
 	client  bool
+	server  net.Addr // on a client
 	attempt uint64   // of the HELLO that it began with
 	live    bool     // it has carried the session; set before anybody waits for its end
 	who     certs.ID // the client, once this side knows; set before others use the link
@@ -87,13 +89,25 @@ func newLink(cfg *Config, conn *quic.Conn, client bool) *link {
 		limit:        noLimit,
 	}
 	l.credit.link = l
+	if client {
+		l.server = conn.RemoteAddr()
+	}
 	return l
+}
+
+// addr returns where the peer is. A server does not move, and to ask quic-go v0.65 again on a client would race
+// with Migrate.
+func (l *link) addr() net.Addr {
+	if l.client {
+		return l.server
+	}
+	return l.conn.RemoteAddr()
 }
 
 // log returns a logger that says whose session and connection it is, as far as that is known. It is made for
 // each line, because there are few.
 func (l *link) log() *slog.Logger {
-	log := l.cfg.Logger.With("addr", l.conn.RemoteAddr().String())
+	log := l.cfg.Logger.With("addr", l.addr().String())
 	if l.who != (certs.ID{}) {
 		log = log.With("identity", l.who)
 	}

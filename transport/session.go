@@ -137,8 +137,8 @@ func (s *Session) Peer() Peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	peer := s.peer
-	if s.link != nil && s.server != nil { // a server does not move, and on a client quic-go v0.65 would race with Migrate
-		peer.Addr = s.link.conn.RemoteAddr()
+	if s.link != nil {
+		peer.Addr = s.link.addr()
 	}
 	return peer
 }
@@ -402,9 +402,7 @@ func (s *Session) unlink(l *link, reconnectAfter time.Duration, goneAway bool) (
 		return false // another carries it by now
 	}
 	s.last.reconnectAfter, s.last.goneAway = reconnectAfter, goneAway
-	if s.server != nil {
-		s.peer.Addr = l.conn.RemoteAddr()
-	}
+	s.peer.Addr = l.addr()
 	s.link = nil
 	if s.abort != nil || s.releasing > 0 || !s.keep(l.outcome.Code) {
 		s.endLocked(l.outcome)
