@@ -6,4 +6,5 @@ var (
 	ParseCertificate = parseCertificate
 	EncodeKey        = encodeKey
 	ParseRequest     = parseRequest
+	ParseChain       = parseChain
 )

@@ -32,18 +32,19 @@ func (a *app) openHome(dir string) (*certs.Home, error) {
 
 // A clientFlags holds what every client command can be told.
 type clientFlags struct {
-	server, as, home *string
+	server, home *string
+	identity     identityFlags
 
 	logging logFlags
 	trace   traceFlags
 }
 
-// clientFlags adds --server, --as and --home, and what is for debugging.
+// clientFlags adds --server, --as, --cert, --key and --home, and what is for debugging.
 func (a *app) clientFlags(fs *pflag.FlagSet) clientFlags {
 	return clientFlags{
-		server: fs.String("server", a.getenv("TRUNKLINE_SERVER"), "`HOST:PORT` of the server (default $TRUNKLINE_SERVER, where the home joined, or "+defaultServer+")"),
-		as:     fs.String("as", "", "`NAME` of the identity to use (default: the local user's)"),
-		home:   a.homeFlag(fs),
+		server:   fs.String("server", a.getenv("TRUNKLINE_SERVER"), "`HOST:PORT` of the server (default $TRUNKLINE_SERVER, where the home joined, or "+defaultServer+")"),
+		identity: identityFlagsOf(fs),
+		home:     a.homeFlag(fs),
 
 		logging: a.logFlags(fs, "warn"),
 		trace:   a.traceFlags(fs),
@@ -53,11 +54,6 @@ func (a *app) clientFlags(fs *pflag.FlagSet) clientFlags {
 // dial opens a session with the server, as the identity that the flags choose. Unless reconnect is set, it ends with
 // its connection.
 func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transport.Session, error) {
-	if *f.as != "" {
-		if err := certs.ValidName(*f.as); err != nil {
-			return nil, usagef("--as: %s", err)
-		}
-	}
 	log, err := f.logging.logger(a.stderr)
 	if err != nil {
 		return nil, err
@@ -72,14 +68,8 @@ func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transpo
 		}
 		*f.server = cmp.Or(*f.server, defaultServer)
 	}
-	cred, err := home.UserCredentials(*f.as)
-	switch {
-	case errors.Is(err, certs.ErrNoIdentity):
-		return nil, withHint(err, "with a token of whoever runs the server: trunkline certs join HOST:PORT TOKEN; the first run of trunkline serve makes an authority and identities in %s", home.Dir())
-	case errors.Is(err, certs.ErrRevoked):
-		// The server would say the same.
-		return nil, &transport.Error{Code: transport.Revoked, Reason: err.Error(), Err: err}
-	case err != nil:
+	cred, err := f.identity.credentials(home)
+	if err != nil {
 		return nil, err
 	}
 	cred, pinned, err := a.trusting(ctx, home, cred, *f.server)
