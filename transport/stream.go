@@ -94,7 +94,8 @@ func (s *Stream) Session() *Session { return s.link.sess }
 func (s *Stream) Attempt() uint64 { return s.link.attempt }
 
 // Draining returns a channel that is closed when the session begins to be released or
-// drained: whoever keeps the stream open should now bring it to its end.
+// drained: whoever keeps the stream open should now bring it to its end. A connection that is lost or aborted was
+// neither; a handler's context ends then, so who waits for this waits for that, too.
 func (s *Stream) Draining() <-chan struct{} { return s.link.draining }
 
 // prefixed bounds how much of the first write is copied behind the stream's type, in bytes. It holds a message
