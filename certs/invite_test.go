@@ -45,6 +45,7 @@ func requireToken(t testing.TB, err error, why certs.TokenReason) {
 	require.ErrorIs(t, err, certs.ErrToken)
 }
 
+// M48
 func TestATokenGetsItsNameACertificateOnce(t *testing.T) {
 	clock := newClock()
 	home := newHome(t, clock.Env())
@@ -86,6 +87,7 @@ func TestATokenGetsItsNameACertificateOnce(t *testing.T) {
 	requireToken(t, err, certs.TokenWrong)
 }
 
+// M49
 func TestNothingOfATokenIsKeptThatWouldLetSomebodyIn(t *testing.T) {
 	home := newHome(t, certs.Env{})
 	token := invite(t, home, "bob", certs.InviteOptions{})

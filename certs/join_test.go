@@ -111,6 +111,7 @@ func TestAHomeOfAnotherAuthorityIsNotForJoining(t *testing.T) {
 	require.ErrorIs(t, err, certs.ErrOtherHome)
 }
 
+// M51
 func TestAnAnswerForAnotherKeyOrAuthorityIsNotKept(t *testing.T) {
 	server, other := newHome(t, certs.Env{}), newHome(t, certs.Env{})
 	token := invite(t, server, "bob", certs.InviteOptions{})
@@ -161,6 +162,7 @@ func TestAHomeKeepsTheFirstServerItJoined(t *testing.T) {
 	require.ErrorContains(t, err, "line 1")
 }
 
+// M46, M52
 func TestAnAuthorityIsPinnedByItsKey(t *testing.T) {
 	server, other := newHome(t, certs.Env{}), newHome(t, certs.Env{})
 	creds := serverCredentials(t, server)

@@ -183,6 +183,7 @@ func parseEnroll(r *FrameReader) (*EnrollRequest, error) {
 // answerEnroll returns the frame to answer with.
 func (srv *Server) answerEnroll(ctx context.Context, req *EnrollRequest) []byte {
 	if !srv.enrolling.attempts.take(req.Addr, time.Now()) {
+		srv.counters.refuse(&Error{Code: ExcessiveLoad})
 		return appendMessage(nil, frameRefused, &enrollpb.Refused{Why: enrollpb.Refused_WHY_BUSY})
 	}
 	chain, err := srv.certify(ctx, req)

@@ -322,6 +322,7 @@ func TestAttemptsToEnrollAreLimited(t *testing.T) {
 		}
 		require.ErrorIs(t, try(), busy)
 		assert.Equal(t, int64(10), asked.Load())
+		assert.Equal(t, map[transport.Ending]uint64{{Code: transport.ExcessiveLoad}: 1}, srv.Stats().Refused)
 		_, err := enroll(t.Context(), n, srv, pin(n), &transport.EnrollRequest{})
 		require.ErrorIs(t, err, certs.ErrToken, "another address")
 		time.Sleep(6 * time.Second)
