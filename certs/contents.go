@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Contents is what there is in a home, as its files say; nothing of it is verified.
@@ -24,6 +25,15 @@ type Contents struct {
 	Default string
 	// Pins are the authorities that were pinned for addresses.
 	Pins []Pin
+	// Invited are those whose tokens are open now, in the order in which they were invited.
+	Invited []Invited
+}
+
+// Invited is somebody whose token has not been used, and has not expired.
+type Invited struct {
+	Name      string
+	AddDevice bool
+	Expires   time.Time
 }
 
 // UserCertificate is the certificate in the file that is called after a user.
@@ -47,6 +57,15 @@ func (h *Home) Contents() (*Contents, error) {
 	}
 	if c.Pins, err = h.Pins(); err != nil {
 		return nil, err
+	}
+	invites, err := h.loadInvites()
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range invites {
+		if i.cert == nil && !h.env.now().After(i.expires) {
+			c.Invited = append(c.Invited, Invited{Name: i.name, AddDevice: i.addDevice, Expires: i.expires})
+		}
 	}
 	names, err := h.userNames()
 	if err != nil {

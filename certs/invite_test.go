@@ -170,6 +170,25 @@ func TestANewInvitationVoidsTheOpenOne(t *testing.T) {
 	requireToken(t, err, certs.TokenWrong)
 }
 
+func TestOpenInvitationsAreAmongTheContents(t *testing.T) {
+	clock := newClock()
+	home := newHome(t, clock.Env())
+	used := invite(t, home, "bob", certs.InviteOptions{})
+	invite(t, home, "carol", certs.InviteOptions{TTL: time.Minute})
+	invite(t, home, "alice", certs.InviteOptions{AddDevice: true})
+	_, csr := request(t)
+	_, err := home.Redeem(used.Secret, csr)
+	require.NoError(t, err)
+	c, err := home.Contents()
+	require.NoError(t, err)
+	alice := certs.Invited{Name: "alice", AddDevice: true, Expires: clock.Now().Add(15 * time.Minute)}
+	assert.Equal(t, []certs.Invited{{Name: "carol", Expires: clock.Now().Add(time.Minute)}, alice}, c.Invited)
+	clock.Advance(2 * time.Minute)
+	c, err = home.Contents()
+	require.NoError(t, err)
+	assert.Equal(t, []certs.Invited{alice}, c.Invited)
+}
+
 func TestInvitingAgainLiftsTheNameAndNotTheKeys(t *testing.T) {
 	home := newHome(t, certs.Env{})
 	bob := userCredentials(t, home, "bob")

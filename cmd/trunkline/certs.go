@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,9 +68,9 @@ certificate is renewed. That of the authority is what others pin.
 
 // A shownCertificate is one line of certs show.
 type shownCertificate struct {
-	Kind        string    `json:"kind"` // authority, server, user, pin
+	Kind        string    `json:"kind"` // authority, server, user, invited, pin
 	Name        string    `json:"name"` // trust domain, identity, or address
-	Fingerprint string    `json:"fingerprint"`
+	Fingerprint string    `json:"fingerprint,omitempty"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	Expired     bool      `json:"expired,omitempty"`
 	Default     bool      `json:"default,omitempty"` // the user that commands are run as
@@ -118,7 +119,7 @@ func (a *app) certsShow(_ context.Context, c *command, args []string) error {
 	return a.print(text.String())
 }
 
-// showContents lists the authority, the server, users and pins.
+// showContents lists the authority, the server, users, who is invited, and pins.
 func showContents(c *certs.Contents, now time.Time) []shownCertificate {
 	all := []shownCertificate{}
 	add := func(kind string, name string, cert *x509.Certificate) *shownCertificate {
@@ -139,6 +140,9 @@ func showContents(c *certs.Contents, now time.Time) []shownCertificate {
 	for _, u := range c.Users {
 		add("user", u.Name, u.Certificate).Default = u.Name == c.Default
 	}
+	for _, i := range c.Invited {
+		all = append(all, shownCertificate{Kind: "invited", Name: i.Name, NotAfter: i.Expires})
+	}
 	for _, p := range c.Pins {
 		all = append(all, shownCertificate{Kind: "pin", Name: p.Addr, Fingerprint: p.Key.String()})
 	}
@@ -152,7 +156,11 @@ func (s shownCertificate) String() string {
 	case s.Expired:
 		notes = append(notes, "expired "+s.NotAfter.UTC().Format(time.DateOnly))
 	case !s.NotAfter.IsZero():
-		notes = append(notes, "until "+s.NotAfter.UTC().Format(time.DateOnly))
+		layout := time.DateOnly
+		if s.Kind == "invited" {
+			layout = time.RFC3339
+		}
+		notes = append(notes, "until "+s.NotAfter.UTC().Format(layout))
 	}
 	if s.Signs {
 		notes = append(notes, "its key is here")
@@ -160,7 +168,8 @@ func (s shownCertificate) String() string {
 	if s.Default {
 		notes = append(notes, "default")
 	}
-	return strings.TrimSpace(fmt.Sprintf("%-9s %s %s %s", s.Kind, s.Name, s.Fingerprint, strings.Join(notes, ", ")))
+	words := []string{fmt.Sprintf("%-9s %s", s.Kind, s.Name), s.Fingerprint, strings.Join(notes, ", ")}
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 }
 
 // uriOf returns the one URI name of a certificate of ours.
