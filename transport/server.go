@@ -459,16 +459,15 @@ func (srv *Server) authorize(l *link, s *Session, peer Peer) error {
 	if err == nil {
 		return nil
 	}
-	e, ok := errors.AsType[*Error](err)
-	if !ok {
-		e = &Error{Code: Unauthorized, Reason: "may not open a session", Err: err}
-	}
-	e = e.unsaid()
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.outcome != nil { // which may be why Authorize gave up
+		return s.outcome
+	}
+	e := refusal(err)
 	if s.attempt == l.attempt {
 		s.endLocked(e)
 	}
-	s.mu.Unlock()
 	return e
 }
 

@@ -133,6 +133,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 			return errors.Join(err, srv.Close())
 		}
 	}
+	defer watchRevoked(ctx, home, srv, log)()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx) }()
 	if err := a.print(fmt.Sprintf("listening on %s\n", srv.Addr())); err != nil {
@@ -158,19 +159,6 @@ func (a *app) drain(ctx context.Context, srv *transport.Server, limit time.Durat
 		return err
 	case s := <-a.signals:
 		return errors.Join(fmt.Errorf("aborted by a second signal (%s)", s), srv.Close())
-	}
-}
-
-// checkRevoked refuses who has been revoked. A list that can't be read refuses everyone.
-func checkRevoked(home *certs.Home, p transport.Peer) error {
-	err := home.CheckRevoked(p.ID, p.Fingerprint)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, certs.ErrRevoked):
-		return &transport.Error{Code: transport.Revoked, Reason: "the certificate has been revoked", Err: err}
-	default:
-		return &transport.Error{Code: transport.Internal, Reason: "the list of revoked certificates can't be read", Err: err}
 	}
 }
 

@@ -1,0 +1,91 @@
+package certs
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// watchEvery is how often a watch looks. Together with the closing of sessions it has to stay below a
+// second.
+const watchEvery = 250 * time.Millisecond
+
+// Denied is who was denied at one moment. It does not change.
+type Denied struct {
+	names map[string]struct{}
+	keys  map[Fingerprint]string // to the name
+}
+
+// Denied reads who is denied now.
+func (h *Home) Denied() (*Denied, error) {
+	r, err := h.loadRevoked()
+	if err != nil {
+		return nil, err
+	}
+	d := &Denied{names: make(map[string]struct{}), keys: make(map[Fingerprint]string)}
+	for _, l := range r.lines {
+		if l.key.IsZero() {
+			d.names[l.name] = struct{}{}
+		} else {
+			d.keys[l.key] = l.name
+		}
+	}
+	return d, nil
+}
+
+// Check is [Home.CheckRevoked] as of the moment of d.
+func (d *Denied) Check(id ID, key Fingerprint) error {
+	if _, ok := d.names[id.Name]; ok && id.kind == kindUser {
+		return &RevokedError{Name: id.Name}
+	}
+	if name, ok := d.keys[key]; ok {
+		return &RevokedError{Name: name, Key: key}
+	}
+	return nil
+}
+
+// WatchRevoked calls changed with who is denied, at once and within 250 ms of each change, until ctx
+// ends: whoever ends the sessions of the denied learns of a revocation by another process like that. While
+// the list can't be read, failed gets the error, once for as long as it stays the same, and what changed was
+// told last goes on. Neither function is called while the other runs.
+func (h *Home) WatchRevoked(ctx context.Context, changed func(*Denied), failed func(error)) {
+	path := h.path("revoked")
+	var seen fs.FileInfo // of the file as it was last read; nil if there was none
+	read := false        // it was, at all
+	var said string      // the error that failed was told last
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		now, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			now, err = nil, nil
+		}
+		// The file is looked at before it is read: a change in between is read twice, rather than never.
+		if err == nil && (!read || !sameFile(seen, now)) {
+			var d *Denied
+			if d, err = h.Denied(); err == nil {
+				seen, read, said = now, true, ""
+				changed(d)
+			}
+		}
+		if err != nil && err.Error() != said {
+			said = err.Error()
+			failed(err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// sameFile reports whether a file that is exchanged, never written to, is the one it was.
+func sameFile(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
