@@ -15,6 +15,7 @@ import (
 const certsHelp = `examples:
   trunkline certs invite bob                          a token for bob, on the server's machine
   trunkline certs join chat.example:4433 TOKEN        bob, on another machine
+  trunkline certs revoke bob                          bob is out, at once
   trunkline certs show                                what there is in this home, and until when
   trunkline certs pin                                 whose authorities were pinned by hand
 
@@ -27,6 +28,7 @@ func certsCommands() []*command {
 		{name: "certs show", args: "", line: "show the keys and certificates of this home", help: certsShowHelp, run: (*app).certsShow},
 		{name: "certs invite", args: "NAME", line: "make a token with which somebody can join", help: certsInviteHelp, run: (*app).certsInvite},
 		{name: "certs join", args: "HOST:PORT TOKEN", line: "get an identity with a token", help: certsJoinHelp, run: (*app).certsJoin},
+		{name: "certs revoke", args: "NAME", line: "deny a user, and end their sessions", help: certsRevokeHelp, run: (*app).certsRevoke},
 		{name: "certs pin", args: "[HOST:PORT]", line: "keep, list or forget which authority a server has", help: certsPinHelp, run: (*app).certsPin},
 	}
 }

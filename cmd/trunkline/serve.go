@@ -122,6 +122,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	report := &reporter{srv: srv, rooms: rooms, domain: cred.ID().Domain, started: time.Now()}
 	handle(own, forAdministrators, adminStatus, report.status)
 	handle(own, forAdministrators, certsInviteMethod, serveInvite(home))
+	handle(own, forAdministrators, certsRevokeMethod, serveRevoke(home))
 	if seen != nil {
 		seen.collect(srv.Stats, rooms.Stats)
 		endpoint, err := serveMetrics(*metricsAddr, seen, log)

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/rpc"
+)
+
+const certsRevokeHelp = `examples:
+  trunkline certs revoke bob                         on the machine that holds the authority
+  trunkline certs revoke bob --server HOST:PORT      from elsewhere, as an administrator
+
+The name is denied, and every key that was ever signed for it. A server that runs
+ends the sessions of that user within a second, with exit code 3 on their side, and
+need not be told. Nothing of it is ever renewed. "trunkline certs invite" lets the
+name come back, with another key; the old ones stay revoked.
+`
+
+// certsRevoke denies a user.
+func (a *app) certsRevoke(ctx context.Context, c *command, args []string) error {
+	fs := flagSet(c)
+	client := a.clientFlags(fs)
+	rest, err := a.parse(c, fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return withHint(usagef("certs revoke takes one name"), "trunkline certs revoke bob")
+	}
+	name := rest[0]
+	if err := certs.ValidName(name); err != nil {
+		return usagef("%s", err)
+	}
+	if fs.Changed("server") {
+		err = a.revokeByServer(ctx, client, name)
+	} else {
+		err = a.revokeHere(*client.home, name)
+	}
+	if err != nil {
+		if errors.Is(err, certs.ErrNoAuthority) {
+			return withHint(err, "run it on the machine that holds the authority, or as an administrator with --server HOST:PORT")
+		}
+		return err
+	}
+	return a.print("revoked " + name + "\n")
+}
+
+func (a *app) revokeHere(dir, name string) error {
+	home, err := a.openHome(dir)
+	if err != nil {
+		return err
+	}
+	return home.Revoke(name)
+}
+
+func (a *app) revokeByServer(ctx context.Context, client clientFlags, name string) error {
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
+	session, err := a.dial(ctx, client, false)
+	if err != nil {
+		return err
+	}
+	callCtx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	if _, err := certsRevokeMethod.Call(callCtx, session, &revokeRequest{Name: name}); err != nil {
+		_ = release(ctx, session) // says less
+		return err
+	}
+	return release(ctx, session)
+}
+
+// certsRevokeMethod denies a user. It is for administrators.
+var certsRevokeMethod = rpc.Unary[revokeRequest, revokeResponse]("trunkline.Certs/Revoke")
+
+type revokeRequest struct {
+	Name string `json:"name"`
+}
+
+type revokeResponse struct{}
+
+// serveRevoke answers certsRevokeMethod from home. Sessions are ended by watchRevoked.
+func serveRevoke(home *certs.Home) func(context.Context, *revokeRequest) (*revokeResponse, error) {
+	return func(_ context.Context, req *revokeRequest) (*revokeResponse, error) {
+		if err := certs.ValidName(req.Name); err != nil {
+			return nil, rpc.Errorf(rpc.InvalidArgument, "%s", err)
+		}
+		if err := home.Revoke(req.Name); err != nil {
+			return nil, err
+		}
+		return &revokeResponse{}, nil
+	}
+}
