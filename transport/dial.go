@@ -66,7 +66,7 @@ func (s *Session) connect(ctx context.Context) error {
 		return &Error{Code: Lost, Reason: "no such address: " + s.redial.addr, Err: err}
 	}
 	first := socketOn(pc)
-	conf, server := clientTLS(s.cfg)
+	conf, server := clientTLS(s.cfg, s.cred.Load())
 	conn, err := first.tr.Dial(ctx, udpAddr, conf, s.cfg.quicConfig())
 	if err != nil {
 		first.close()
@@ -154,7 +154,8 @@ func (s *Session) hello(ctx context.Context, l *link, v *verifier) error {
 	s.mu.Lock()
 	l.who = identity
 	s.identity, s.kept = identity, welcome.GetKept()
-	s.peer = Peer{ID: server, Fingerprint: certs.FingerprintOf(cs.PeerCertificates[0]), Addr: l.addr(), Software: printable(welcome.GetServer())}
+	s.peer = newPeer(server, cs.PeerCertificates[0], l.addr())
+	s.peer.Software = printable(welcome.GetServer())
 	s.mu.Unlock()
 	return nil
 }

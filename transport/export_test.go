@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -65,14 +66,15 @@ func AppendPong() []byte { return appendMessage(nil, framePong, &controlpb.Pong{
 
 // ClientTLS returns the TLS configuration of a client.
 func ClientTLS(cfg *Config) *tls.Config {
-	conf, _ := clientTLS(cfg)
+	conf, _ := clientTLS(cfg, cfg.Credentials)
 	return conf
 }
 
 // ServerTLS returns the TLS configuration of a server.
 func ServerTLS(cfg *Config) *tls.Config {
-	conf, _ := serverTLS(cfg.withDefaults(), newCounters())
-	return conf
+	var clients atomic.Pointer[verifier]
+	clients.Store(newClientVerifier(cfg.Credentials))
+	return serverTLS(cfg.withDefaults(), newCounters(), &clients)
 }
 
 // A Verifier verifies clients, in the handshake and again.

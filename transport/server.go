@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"crypto/subtle"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -30,7 +29,7 @@ type Server struct {
 	pc       net.PacketConn
 	tr       *quic.Transport
 	listener *quic.Listener
-	clients  *verifier
+	clients  atomic.Pointer[verifier] // with what the server presents and trusts
 	counters *counters
 
 	enrolling enrolling
@@ -65,8 +64,8 @@ func Listen(cfg *Config) (*Server, error) {
 		sessions: make(map[SessionID]*Session),
 		greeting: make(map[*quic.Conn]struct{}),
 	}
-	var conf *tls.Config
-	conf, srv.clients = serverTLS(cfg, srv.counters)
+	srv.clients.Store(newClientVerifier(cfg.Credentials))
+	conf := serverTLS(cfg, srv.counters, &srv.clients)
 	var err error
 	if srv.listener, err = srv.tr.Listen(withEnrolment(conf), cfg.quicConfig()); err != nil {
 		_ = srv.tr.Close()
@@ -324,11 +323,11 @@ func (l *link) welcome(m *controlpb.Welcome) error {
 // authenticate returns who the handshake says is there.
 func (srv *Server) authenticate(conn *quic.Conn) (Peer, error) {
 	cs := conn.ConnectionState().TLS
-	id, err := srv.clients.check(cs)
+	id, err := srv.clients.Load().check(cs)
 	if err != nil {
 		return Peer{}, err
 	}
-	return Peer{ID: id, Fingerprint: certs.FingerprintOf(cs.PeerCertificates[0]), Addr: conn.RemoteAddr()}, nil
+	return newPeer(id, cs.PeerCertificates[0], conn.RemoteAddr()), nil
 }
 
 // readHello accepts the control stream and reads its first frame.

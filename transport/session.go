@@ -2,11 +2,13 @@ package transport
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-go/trunkline/certs"
@@ -48,8 +50,13 @@ func (id SessionID) LogValue() slog.Value { return slog.StringValue(id.String())
 type Peer struct {
 	ID          certs.ID          // from its certificate
 	Fingerprint certs.Fingerprint // of its certificate's key
+	Certificate *x509.Certificate // it, verified when the connection was made; not to be changed
 	Addr        net.Addr          // where its packets come from, or came from last; a client's may change (RFC 9000, section 9)
 	Software    string            // what it calls itself, unverified: "name/version"
+}
+
+func newPeer(id certs.ID, leaf *x509.Certificate, addr net.Addr) Peer {
+	return Peer{ID: id, Fingerprint: certs.FingerprintOf(leaf), Certificate: leaf, Addr: addr}
 }
 
 // A Session is the lasting association of two authenticated peers. It is the same thing on
@@ -64,6 +71,7 @@ type Session struct {
 	key    [16]byte        // the resume key; never logged
 	ctx    context.Context // ends with the state ended
 	cancel context.CancelCauseFunc
+	cred   atomic.Pointer[certs.Credentials] // a client's, for its next connection
 
 	mu        sync.Mutex // guards what follows
 	state     State
@@ -97,6 +105,7 @@ func newSession(cfg *Config, id SessionID, key [16]byte) *Session {
 		key:   key,
 		state: StateDetached,
 	}
+	s.cred.Store(cfg.Credentials)
 	s.ctx, s.cancel = context.WithCancelCause(context.WithValue(context.Background(), sessionKey{}, s))
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-go/trunkline/certs"
@@ -22,22 +23,20 @@ const (
 // only, mutual, no tickets and so no resumption and no 0-RTT. The chain is
 // verified by verify alone, against the pinned authority: names and purposes are SPIFFE's, not
 // DNS's, so crypto/tls's own check does not apply.
-func tlsConfig(cred *certs.Credentials, verify func(tls.ConnectionState) error) *tls.Config {
+func tlsConfig(verify func(tls.ConnectionState) error) *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
-		Certificates:           []tls.Certificate{cred.Certificate},
 		NextProtos:             []string{ALPN},
 		SessionTicketsDisabled: true,
-		Time:                   cred.Now,
 		VerifyConnection:       verify,
 	}
 }
 
-// serverTLS returns a server's TLS configuration, and what verifies its clients.
-func serverTLS(cfg *Config, counters *counters) (*tls.Config, *verifier) {
-	v := newVerifier(cfg.Credentials, cfg.Credentials.VerifyClient)
-	t := tlsConfig(cfg.Credentials, func(cs tls.ConnectionState) error {
-		err := v.inHandshake(cs)
+// serverTLS returns a server's TLS configuration. What it presents and trusts is that of clients, whose
+// verifier may be exchanged at any time.
+func serverTLS(cfg *Config, counters *counters, clients *atomic.Pointer[verifier]) *tls.Config {
+	t := tlsConfig(func(cs tls.ConnectionState) error {
+		err := clients.Load().inHandshake(cs)
 		if err != nil {
 			e := &Error{Code: Unauthorized}
 			if v, ok := errors.AsType[*certs.VerifyError](err); ok && v.Reason == certs.Expired {
@@ -48,15 +47,24 @@ func serverTLS(cfg *Config, counters *counters) (*tls.Config, *verifier) {
 		}
 		return withAlert(err)
 	})
+	t.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &clients.Load().cred.Certificate, nil }
+	t.Time = func() time.Time { return clients.Load().now() }
 	t.KeyLogWriter = cfg.KeyLog
 	t.ClientAuth = tls.RequireAnyClientCert // any that verify accepts
-	return t, v
+	return t
 }
 
-// clientTLS returns a client's TLS configuration, and what verifies its server.
-func clientTLS(cfg *Config) (*tls.Config, *verifier) {
-	v := newVerifier(cfg.Credentials, cfg.Credentials.VerifyServer)
-	t := tlsConfig(cfg.Credentials, func(cs tls.ConnectionState) error { return withAlert(v.inHandshake(cs)) })
+// newClientVerifier returns what verifies a server's clients.
+func newClientVerifier(cred *certs.Credentials) *verifier {
+	return newVerifier(cred, cred.VerifyClient)
+}
+
+// clientTLS returns the TLS configuration of a client with cred, and what verifies its server.
+func clientTLS(cfg *Config, cred *certs.Credentials) (*tls.Config, *verifier) {
+	v := newVerifier(cred, cred.VerifyServer)
+	t := tlsConfig(func(cs tls.ConnectionState) error { return withAlert(v.inHandshake(cs)) })
+	t.Certificates = []tls.Certificate{cred.Certificate}
+	t.Time = cred.Now
 	t.KeyLogWriter = cfg.KeyLog
 	t.InsecureSkipVerify = true //nolint:forbidigo // VerifyConnection verifies the chain, the purpose and the SPIFFE ID
 	return t, v
@@ -85,6 +93,7 @@ func withAlert(err error) error {
 // whose it has just accepted in a handshake, so that the signatures are checked once: that is 110 of the
 // 1,800 µs of CPU that an establishment costs either side.
 type verifier struct {
+	cred      *certs.Credentials // to which verify belongs
 	verify    verifyFunc
 	authority *x509.Certificate
 	now       func() time.Time
@@ -110,7 +119,7 @@ const maxAccepted = 64
 
 // newVerifier returns a verifier with the authority and the clock of cred, to which verify belongs.
 func newVerifier(cred *certs.Credentials, verify verifyFunc) *verifier {
-	v := &verifier{verify: verify, authority: cred.Authority, now: cred.Now}
+	v := &verifier{cred: cred, verify: verify, authority: cred.Authority, now: cred.Now}
 	if v.now == nil {
 		v.now = time.Now
 	}
