@@ -28,6 +28,7 @@ func certsCommands() []*command {
 		{name: "certs show", args: "", line: "show the keys and certificates of this home", help: certsShowHelp, run: (*app).certsShow},
 		{name: "certs invite", args: "NAME", line: "make a token with which somebody can join", help: certsInviteHelp, run: (*app).certsInvite},
 		{name: "certs join", args: "HOST:PORT TOKEN", line: "get an identity with a token", help: certsJoinHelp, run: (*app).certsJoin},
+		{name: "certs list", args: "", line: "list who has an identity, and who is revoked", help: certsListHelp, run: (*app).certsList},
 		{name: "certs revoke", args: "NAME", line: "deny a user, and end their sessions", help: certsRevokeHelp, run: (*app).certsRevoke},
 		{name: "certs pin", args: "[HOST:PORT]", line: "keep, list or forget which authority a server has", help: certsPinHelp, run: (*app).certsPin},
 	}

@@ -123,6 +123,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	handle(own, forAdministrators, adminStatus, report.status)
 	handle(own, forAdministrators, certsInviteMethod, serveInvite(home))
 	handle(own, forAdministrators, certsRevokeMethod, serveRevoke(home))
+	handle(own, forAdministrators, certsListMethod, serveList(home))
 	if seen != nil {
 		seen.collect(srv.Stats, rooms.Stats)
 		endpoint, err := serveMetrics(*metricsAddr, seen, log)
