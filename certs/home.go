@@ -200,8 +200,7 @@ func (a *Authority) fresh(cert *x509.Certificate, id ID) bool {
 	if !a.valid(cert, id) {
 		return false
 	}
-	life := cert.NotAfter.Sub(cert.NotBefore)
-	return a.env.now().Before(cert.NotBefore.Add(life / 3 * 2))
+	return a.env.now().Before(RenewAt(cert))
 }
 
 // valid reports whether the authority issued cert to id for a time that includes

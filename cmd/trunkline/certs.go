@@ -30,6 +30,7 @@ func certsCommands() []*command {
 		{name: "certs join", args: "HOST:PORT TOKEN", line: "get an identity with a token", help: certsJoinHelp, run: (*app).certsJoin},
 		{name: "certs list", args: "", line: "list who has an identity, and who is revoked", help: certsListHelp, run: (*app).certsList},
 		{name: "certs revoke", args: "NAME", line: "deny a user, and end their sessions", help: certsRevokeHelp, run: (*app).certsRevoke},
+		{name: "certs renew", args: "", line: "get an identity's certificate for another term", help: certsRenewHelp, run: (*app).certsRenew},
 		{name: "certs pin", args: "[HOST:PORT]", line: "keep, list or forget which authority a server has", help: certsPinHelp, run: (*app).certsPin},
 	}
 }

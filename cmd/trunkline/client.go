@@ -34,6 +34,7 @@ func (a *app) openHome(dir string) (*certs.Home, error) {
 type clientFlags struct {
 	server, home *string
 	identity     identityFlags
+	noRenewal    bool // not a flag: the command renews by itself
 
 	logging logFlags
 	trace   traceFlags
@@ -92,6 +93,9 @@ func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transpo
 		return nil, changed(err, *f.server, pinned)
 	}
 	context.AfterFunc(s.Context(), func() { _ = traces.Close() }) // writes to it have not failed
+	if *f.identity.cert == "" && !f.noRenewal && cred.ID().Domain == s.Peer().ID.Domain {
+		keepRenewed(ctx, s, home, cred, log)
+	}
 	return s, nil
 }
 

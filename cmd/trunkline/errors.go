@@ -101,7 +101,7 @@ func hintFor(err error) string {
 	}
 	code, _ := transport.CodeOf(err)
 	if code == transport.Expired {
-		return "the certificate is renewed on the machine that holds the authority, by: trunkline serve"
+		return "it is too late to renew it: join again with a token of whoever runs the server, who has: trunkline certs invite NAME --add-device"
 	}
 	if code == transport.Lost {
 		return "is the server running, and --server its address? start one with: trunkline serve"

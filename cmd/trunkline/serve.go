@@ -124,6 +124,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	handle(own, forAdministrators, certsInviteMethod, serveInvite(home))
 	handle(own, forAdministrators, certsRevokeMethod, serveRevoke(home))
 	handle(own, forAdministrators, certsListMethod, serveList(home))
+	handle(own, forSessions, certsRenewMethod, serveRenew(home))
 	if seen != nil {
 		seen.collect(srv.Stats, rooms.Stats)
 		endpoint, err := serveMetrics(*metricsAddr, seen, log)
@@ -136,6 +137,12 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		}
 	}
 	defer watchRevoked(ctx, home, srv, log)()
+	defer keepServerRenewed(ctx, srv, cred, func() (*certs.Credentials, error) {
+		if err := home.Init(*sans, localUser()); err != nil {
+			return nil, err
+		}
+		return home.ServerCredentials()
+	}, log)()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx) }()
 	if err := a.print(fmt.Sprintf("listening on %s\n", srv.Addr())); err != nil {

@@ -1,0 +1,107 @@
+package certs
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrNotRenewable says that a certificate is not of a user of the authority's, or has expired.
+var ErrNotRenewable = errors.New("the certificate can't be renewed")
+
+// RenewAt is when a certificate should be renewed: when two thirds of its life are over.
+func RenewAt(cert *x509.Certificate) time.Time {
+	return cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) / 3 * 2)
+}
+
+// Renew certifies the key of cert for another term, under the same name, and returns the new certificate and the
+// authority's. That the authority has signed cert, and that who asks has its key, is for the caller to know: a server has
+// verified its peers. The error is a [*RevokedError] if the name or the key was revoked, [ErrNotRenewable], or [ErrNoAuthority] in
+// a home that cannot sign.
+func (h *Home) Renew(cert *x509.Certificate) ([]*x509.Certificate, error) {
+	if !h.HasAuthority() {
+		return nil, fmt.Errorf("%w: %s", ErrNoAuthority, h.dir)
+	}
+	id, err := IDFromCertificate(cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := fingerprintOfKey(cert.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	var chain []*x509.Certificate
+	err = h.update(func() error {
+		a, err := h.loadAuthority()
+		if err != nil {
+			return err
+		}
+		if id.kind != kindUser || id.Domain != a.domain {
+			return fmt.Errorf("%w: %s is not a user of %s", ErrNotRenewable, id, a.domain)
+		}
+		if !validAt(cert, h.env.now()) {
+			return fmt.Errorf("%w: it was good until %s", ErrNotRenewable, date(cert.NotAfter))
+		}
+		denied, err := h.loadRevoked()
+		if err != nil {
+			return err
+		}
+		if err := denied.check(id, key); err != nil {
+			return err
+		}
+		if err := h.recordIssued(id.Name, key); err != nil { // in case somebody removed the record
+			return err
+		}
+		renewed, err := a.Sign(id, cert.PublicKey, nil)
+		if err != nil {
+			return err
+		}
+		chain = []*x509.Certificate{renewed, a.cert}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return chain, nil
+}
+
+// KeepRenewed keeps the certificate that a server answered with, leaf first, if it is for the key that the home has of
+// that user, and is good for as long as the one that is there. It returns what the home has then. The old one stays if anything fails.
+func (h *Home) KeepRenewed(name string, chain []*x509.Certificate) (*Credentials, error) {
+	if err := ValidName(name); err != nil {
+		return nil, err
+	}
+	err := h.update(func() error {
+		creds, err := h.loadCredentials(userStem(name))
+		if err != nil {
+			return err
+		}
+		if creds == nil {
+			return fmt.Errorf("%w: %s in %s", ErrNoIdentity, name, h.dir)
+		}
+		id, err := creds.VerifyClient(chain)
+		if err != nil {
+			return fmt.Errorf("the server's answer: %w", err)
+		}
+		there := creds.Certificate.Leaf
+		if id != creds.ID() {
+			return fmt.Errorf("the server's answer is for %s", id)
+		}
+		if !sameKey(there.PublicKey, chain[0].PublicKey) {
+			return errors.New("the server's answer is for another key")
+		}
+		if chain[0].NotAfter.Before(there.NotAfter) {
+			return nil // another was first
+		}
+		return replace(h.path(certFile(userStem(name))), encodeCertificate(chain[0]))
+	})
+	if err != nil {
+		return nil, err
+	}
+	creds, err := h.loadCredentials(userStem(name))
+	if err == nil && creds == nil {
+		err = fmt.Errorf("%w: %s in %s", ErrNoIdentity, name, h.dir)
+	}
+	return creds, err
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
+	"github.com/trunkline-go/trunkline/transport/transporttest"
+)
+
+// sixtyDaysAgo is when what has two thirds of its life behind it in a few minutes was issued, of which the first
+// five are before that.
+func sixtyDaysAgo() certs.Env {
+	issued := time.Now().Add(-60*24*time.Hour + 10*time.Minute)
+	return certs.Env{Now: func() time.Time { return issued }}
+}
+
+// reopened returns the home in the present.
+func reopened(t *testing.T, h *certs.Home) *certs.Home {
+	t.Helper()
+	now, err := certs.OpenHome(h.Dir(), certs.Env{})
+	require.NoError(t, err)
+	return now
+}
+
+// oldHomes returns the home of a server, and one of bob's, who joined, with certificates that are to be
+// renewed in 8 minutes.
+func oldHomes(t *testing.T) (server, laptop *certs.Home) {
+	t.Helper()
+	server, err := certs.OpenHome(filepath.Join(t.TempDir(), "server"), sixtyDaysAgo())
+	require.NoError(t, err)
+	require.NoError(t, server.Init(nil, "alice"))
+	inv, err := server.Invite("bob", certs.InviteOptions{})
+	require.NoError(t, err)
+	laptop, err = certs.OpenHome(filepath.Join(t.TempDir(), "laptop"), sixtyDaysAgo())
+	require.NoError(t, err)
+	j, err := laptop.StartJoin(inv.Token)
+	require.NoError(t, err)
+	csr, err := j.Request()
+	require.NoError(t, err)
+	chain, err := server.Redeem(inv.Token.Secret, csr)
+	require.NoError(t, err)
+	_, err = j.Finish(chain)
+	require.NoError(t, err)
+	return reopened(t, server), reopened(t, laptop)
+}
+
+// credentialsOf returns what bob's home has.
+func credentialsOf(t *testing.T, laptop *certs.Home) *certs.Credentials {
+	t.Helper()
+	cred, err := laptop.UserCredentials("bob")
+	require.NoError(t, err)
+	return cred
+}
+
+// renewing starts a server on home that renews, from the start or not.
+func renewing(t *testing.T, n *transporttest.Network, home *certs.Home, answers bool) *transport.Server {
+	t.Helper()
+	cred, err := home.ServerCredentials()
+	require.NoError(t, err)
+	own := newMethods(rpc.Config{}, defaultPolicy{domain: cred.ID().Domain})
+	if answers {
+		handle(own, forSessions, certsRenewMethod, serveRenew(home))
+	}
+	return n.Listen(transport.Config{Credentials: cred, Handlers: map[transport.StreamType]transport.Handler{transport.StreamRPC: own.mux.ServeStream}})
+}
+
+// serial returns which certificate of its one client's a server sees.
+func serial(t *testing.T, srv *transport.Server) string {
+	t.Helper()
+	synctest.Wait()
+	sessions := srv.Sessions()
+	require.Len(t, sessions, 1)
+	return sessions[0].Peer().Certificate.SerialNumber.String()
+}
+
+// M57
+func TestAClientRenewsAtTwoThirdsWhileItsSessionIsUpAndPresentsThatNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := transporttest.New(t, 20*time.Millisecond)
+		home, laptop := oldHomes(t)
+		srv := renewing(t, n, home, true)
+		old := credentialsOf(t, laptop)
+		s := n.Dial(srv, "", transport.Config{Credentials: old, NewPacketConn: func() (net.PacketConn, error) { return n.Conn(), nil }})
+		keepRenewed(t.Context(), s, laptop, old, slog.New(slog.DiscardHandler))
+
+		time.Sleep(8 * time.Minute)
+		require.Equal(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw, "it is not time")
+		time.Sleep(time.Minute)
+		renewed := credentialsOf(t, laptop)
+		require.NotEqual(t, old.Certificate.Leaf.SerialNumber, renewed.Certificate.Leaf.SerialNumber)
+		assert.Equal(t, certs.FingerprintOf(old.Certificate.Leaf), certs.FingerprintOf(renewed.Certificate.Leaf), "the key stays")
+		assert.InDelta(t, 90*24*time.Hour, time.Until(renewed.Certificate.Leaf.NotAfter), float64(time.Hour))
+		assert.Equal(t, transport.StateLive, s.State())
+		assert.Equal(t, old.Certificate.Leaf.SerialNumber.String(), serial(t, srv), "nothing happened to the connection")
+
+		srv.Sessions()[0].Abort(transport.Internal, "so that the client connects again")
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, renewed.Certificate.Leaf.SerialNumber.String(), serial(t, srv))
+	})
+}
+
+// Also of a command that is done at once, and each failure leaves everything as it is, to be tried again.
+func TestAClientWhoseCertificateIsDueRenewsAsItConnectsAndAgainLaterIfThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := transporttest.New(t, 20*time.Millisecond)
+		home, laptop := oldHomes(t)
+		time.Sleep(9 * time.Minute)
+		old := credentialsOf(t, laptop)
+		deaf, srv := renewing(t, n, home, false), renewing(t, n, home, true)
+
+		s := n.Dial(deaf, "", transport.Config{Credentials: old})
+		keepRenewed(t.Context(), s, laptop, old, slog.New(slog.DiscardHandler))
+		require.Equal(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw)
+
+		keepRenewed(t.Context(), n.Dial(srv, "", transport.Config{Credentials: old}), laptop, old, slog.New(slog.DiscardHandler))
+		require.NotEqual(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw, "when it returns")
+	})
+}
+
+// M56
+func TestWhoIsRevokedIsNotRenewedOverASessionThatIsStillUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := transporttest.New(t, 20*time.Millisecond)
+		home, laptop := oldHomes(t)
+		old := credentialsOf(t, laptop)
+		s := n.Dial(renewing(t, n, home, true), "", transport.Config{Credentials: old})
+		require.NoError(t, home.Revoke("bob"))
+		_, err := renewOnce(t.Context(), s, laptop, "bob")
+		assert.Equal(t, rpc.PermissionDenied, rpc.CodeOf(err), "%v", err)
+		_, err = home.Invite("bob", certs.InviteOptions{}) // lifts the name
+		require.NoError(t, err)
+		_, err = renewOnce(t.Context(), s, laptop, "bob")
+		assert.Equal(t, rpc.PermissionDenied, rpc.CodeOf(err), "%v", err)
+		assert.Equal(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw)
+	})
+}
+
+// M57
+func TestAServerRenewsItsOwnCertificateWhileItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := transporttest.New(t, 20*time.Millisecond)
+		home, _ := oldHomes(t)
+		cred, err := home.ServerCredentials()
+		require.NoError(t, err)
+		srv := renewing(t, n, home, true)
+		alice, err := home.UserCredentials("alice")
+		require.NoError(t, err)
+		failures := 1
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		defer keepServerRenewed(ctx, srv, cred, func() (*certs.Credentials, error) {
+			if failures > 0 {
+				failures--
+				return nil, certs.ErrNoAuthority
+			}
+			if err := home.Init(nil, "alice"); err != nil {
+				return nil, err
+			}
+			return home.ServerCredentials()
+		}, slog.New(slog.DiscardHandler))()
+		seen := func() string {
+			s := n.Dial(srv, "", transport.Config{Credentials: alice})
+			defer s.Abort(transport.Aborted, "seen")
+			return s.Peer().Certificate.SerialNumber.String()
+		}
+		time.Sleep(9 * time.Minute)
+		assert.Equal(t, cred.Certificate.Leaf.SerialNumber.String(), seen(), "the first attempt failed")
+		time.Sleep(time.Hour)
+		assert.NotEqual(t, cred.Certificate.Leaf.SerialNumber.String(), seen())
+	})
+}
+
+func TestARenewalThatIsNoneIsRefused(t *testing.T) {
+	_, err := (&renewResponse{Chain: [][]byte{[]byte("certificate")}}).certificates()
+	require.Error(t, err)
+	_, err = (&renewResponse{Chain: make([][]byte, maxRenewed+1)}).certificates()
+	require.ErrorContains(t, err, "9 certificates")
+}
