@@ -80,6 +80,7 @@ func (c *clientCall) open(conn Conn) *Error {
 		return c.openError(err).notStarted()
 	}
 	c.str = str
+	str.BoundBuffers()
 	if ctx := c.ctx; ctx.Done() != nil {
 		c.stop = context.AfterFunc(ctx, func() { str.Cancel(codeForContext(ctx)) })
 	}

@@ -68,6 +68,9 @@ func (c *clientCall) receiveError(err error) error {
 	if e, ok := errors.AsType[*transport.FrameTooLargeError](err); ok {
 		return c.finish(Errorf(ResourceExhausted, "response: %w", e), transport.StreamTooLarge)
 	}
+	if errors.Is(err, transport.ErrBuffersFull) {
+		return c.finish(Errorf(ResourceExhausted, "response: too many large ones are under way"), transport.StreamExcessiveLoad)
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		// A peer that keeps to the protocol cannot do that, whatever befalls it: it would
 		// reset the stream. So it is Internal, and not Unavailable, which invites a retry.

@@ -59,6 +59,7 @@ func (c *serverCall) run(parent context.Context) {
 	if c.mux.cfg.Observe != nil {
 		c.began = time.Now()
 	}
+	c.str.BoundBuffers()
 	if err := c.readHead(); err != nil {
 		c.finish(nil, err)
 		return
@@ -204,6 +205,9 @@ func (c *serverCall) requestError(err error) error {
 	}
 	if isFrameError(err) {
 		return Errorf(InvalidArgument, "malformed request: %w", err)
+	}
+	if errors.Is(err, transport.ErrBuffersFull) {
+		return Errorf(ResourceExhausted, "request: too many large ones are under way")
 	}
 	if errors.Is(err, io.EOF) {
 		return io.EOF

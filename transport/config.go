@@ -135,8 +135,29 @@ type Config struct {
 
 	// MaxSessions is how many sessions a server keeps, detached ones included. When it
 	// is reached, the session that has been detached for longest is dropped for a newcomer; if
-	// none is detached the newcomer is refused with ExcessiveLoad. Default 10,000.
+	// none is detached the newcomer is refused with ExcessiveLoad. A few more are for clients on loopback,
+	// so that an administrator gets in. Default 10,000.
 	MaxSessions int
+
+	// MaxIdentitySessions is how many of them one identity may have, by the same rule. Default 100; negative:
+	// as many as MaxSessions.
+	MaxIdentitySessions int
+
+	// MaxPerAddress is how many connections a server has with one address, or one /64 of IPv6, that has
+	// been validated; more are refused. Loopback is not counted. Default 256; negative: no limit.
+	MaxPerAddress int
+
+	// MaxHandshakes is how many connections of a server may be on their way from the first packet to
+	// WELCOME; more are refused with CONNECTION_REFUSED. From an eighth of it on clients have to show that they are at
+	// their address (Retry, RFC 9000, section 8.1.2). A few more are for clients on loopback. Default 512, which
+	// are 30 MB; negative: no limit.
+	MaxHandshakes int
+
+	// MaxBuffered is how many bytes a server holds at most for what peers have sent and is not whole, or
+	// not read, yet, beyond 65 KiB a stream and the 8 MiB of unread data that each connection has to begin with: messages in
+	// reassembly ([Stream.BoundBuffers]), and larger windows. One session, or all streams of a client's, may have a quarter
+	// of it in messages. Default 1 GiB; negative: no limit.
+	MaxBuffered int64
 
 	qlog *qlogDir // of QlogDir, if it is set
 }
@@ -164,6 +185,10 @@ func (c *Config) withDefaults() *Config {
 	setDefault(&out.ReleaseTimeout, 10*time.Second)
 	setDefault(&out.MaxStreams, 1024)
 	setDefault(&out.MaxSessions, 10_000)
+	setDefault(&out.MaxIdentitySessions, 100)
+	setDefault(&out.MaxPerAddress, 256)
+	setDefault(&out.MaxHandshakes, 512)
+	setDefault(&out.MaxBuffered, 1<<30)
 	return &out
 }
 

@@ -94,6 +94,9 @@ type FrameReader struct {
 	own    bool   // that will be the caller's
 
 	large *[]byte // where such a body was put, to be used again
+
+	budget *budget // for what is longer than bodyChunk
+	held   int64   // bytes of it
 }
 
 // A peeker waits for bytes without a place to put them, as quic-go's streams do.
@@ -203,11 +206,10 @@ func (f *FrameReader) readBody(n int, keep bool) (_ []byte, own bool, _ error) {
 	}
 	for len(body) < n {
 		if len(body) == cap(body) {
-			grown := make([]byte, len(body), min(n, 2*cap(body)))
-			copy(grown, body)
-			body = grown
-			if !f.own {
-				*f.large = body
+			var err error
+			if body, err = f.grow(body, min(n, 2*cap(body))); err != nil {
+				f.body = body
+				return nil, false, err
 			}
 		}
 		m, err := f.Read(body[len(body):min(n, cap(body))])
@@ -343,6 +345,7 @@ func (f *FrameReader) giveBack() {
 		}
 		f.large = nil
 	}
+	f.giveBudget()
 }
 
 // Peek is how a stream's FrameReader waits.

@@ -32,6 +32,9 @@ type Server struct {
 	clients  atomic.Pointer[verifier] // with what the server presents and trusts
 	counters *counters
 
+	admission *admission
+	buffers   *budget // of all sessions
+
 	enrolling enrolling
 
 	wg sync.WaitGroup // greetings, and what follows the end of each connection
@@ -40,6 +43,7 @@ type Server struct {
 
 	mu       sync.Mutex // guards what follows; taken before a session's lock
 	sessions map[SessionID]*Session
+	owned    map[certs.ID]int        // sessions, by identity
 	greeting map[*quic.Conn]struct{} // connections that have not said HELLO, or enrol
 }
 
@@ -59,15 +63,25 @@ func Listen(cfg *Config) (*Server, error) {
 	srv := &Server{
 		cfg:      cfg,
 		pc:       pc,
-		tr:       &quic.Transport{Conn: pc, StatelessResetKey: (*quic.StatelessResetKey)(cfg.StatelessResetKey)},
 		counters: newCounters(),
+		buffers:  newBudget(nil, cfg.MaxBuffered),
 		sessions: make(map[SessionID]*Session),
+		owned:    make(map[certs.ID]int),
 		greeting: make(map[*quic.Conn]struct{}),
 	}
 	srv.clients.Store(newClientVerifier(cfg.Credentials))
 	conf := serverTLS(cfg, srv.counters, &srv.clients)
+	srv.admission = newAdmission(cfg, srv.counters, srv.buffers)
+	srv.tr = &quic.Transport{
+		Conn:                pc,
+		StatelessResetKey:   (*quic.StatelessResetKey)(cfg.StatelessResetKey),
+		VerifySourceAddress: srv.admission.needsRetry,
+		ConnContext:         srv.admission.admit,
+	}
 	var err error
-	if srv.listener, err = srv.tr.Listen(withEnrolment(conf), cfg.quicConfig()); err != nil {
+	quicConf := cfg.quicConfig()
+	quicConf.AllowConnectionWindowIncrease = srv.allowWindow
+	if srv.listener, err = srv.tr.Listen(withEnrolment(conf), quicConf); err != nil {
 		_ = srv.tr.Close()
 		_ = pc.Close()
 		return nil, fmt.Errorf("listen on %s: %w", pc.LocalAddr(), err)
@@ -235,12 +249,13 @@ func (srv *Server) finish(ctx context.Context, reason string, linger bool) {
 // goroutines that begin with small stacks: this one's has grown, and would be held as long as the session.
 func (srv *Server) serveConn(conn *quic.Conn) {
 	defer srv.wg.Done()
-	if isEnrolment(conn) {
+	overcrowded := admittedFrom(conn).validated(conn.RemoteAddr())
+	if overcrowded == nil && isEnrolment(conn) {
 		srv.serveEnrolment(conn)
 		return
 	}
 	l := newLink(srv.cfg, conn, false)
-	err := srv.greet(l)
+	err := srv.greet(l, overcrowded)
 	if err == nil {
 		srv.wg.Add(1)
 		l.run(srv.wg.Done)
@@ -263,7 +278,7 @@ func (srv *Server) serveConn(conn *quic.Conn) {
 }
 
 // greet takes a connection from the end of its handshake to WELCOME.
-func (srv *Server) greet(l *link) error {
+func (srv *Server) greet(l *link, overcrowded *Error) error {
 	ctx, cancel := context.WithTimeoutCause(l.conn.Context(), srv.cfg.HelloTimeout, &Error{Code: HelloTimeout, Reason: "no HELLO in time"})
 	defer cancel()
 	defer func() {
@@ -271,6 +286,9 @@ func (srv *Server) greet(l *link) error {
 		delete(srv.greeting, l.conn)
 		srv.mu.Unlock()
 	}()
+	if overcrowded != nil {
+		return overcrowded
+	}
 	peer, err := srv.authenticate(l.conn)
 	if err != nil {
 		return err
@@ -302,6 +320,7 @@ func (srv *Server) greet(l *link) error {
 	if err := l.welcome(welcome); err != nil {
 		return err
 	}
+	admittedFrom(l.conn).welcome()
 	l.log().Info("session live", "software", peer.Software, "attempt", l.attempt, "kept", kept)
 	return nil
 }
@@ -380,12 +399,15 @@ func (srv *Server) register(l *link, peer Peer, hello *controlpb.Hello) (s *Sess
 		s = nil // and is about to be forgotten
 	}
 	if s == nil {
-		if err := srv.makeRoomLocked(); err != nil {
+		if err := srv.makeRoomLocked(peer); err != nil {
 			return nil, false, "", err
 		}
 		s = newSession(srv.cfg, id, key)
-		s.server = srv
-		srv.sessions[id] = s
+		s.server, s.owner, s.buffers = srv, peer.ID, newBudget(srv.buffers, sessionBuffers(srv.cfg))
+		if s.buffers != nil {
+			s.buffers.refused = func() { srv.counters.drop(DropBuffered) }
+		}
+		srv.addLocked(s)
 		if hello.GetAttempt() > 1 {
 			why = "the server does not know the session (any more)"
 		}
@@ -421,31 +443,6 @@ func (srv *Server) register(l *link, peer Peer, hello *controlpb.Hello) (s *Sess
 	return s, kept, why, nil
 }
 
-// makeRoomLocked makes room for one more session.
-func (srv *Server) makeRoomLocked() error {
-	if len(srv.sessions) < srv.cfg.MaxSessions {
-		return nil
-	}
-	for {
-		var oldest *Session
-		var since time.Time
-		for _, s := range srv.sessions {
-			s.mu.Lock()
-			if s.heldLocked() && (oldest == nil || s.since.Before(since)) {
-				oldest, since = s, s.since
-			}
-			s.mu.Unlock()
-		}
-		if oldest == nil {
-			return &Error{Code: ExcessiveLoad, Reason: "too many sessions"}
-		}
-		if oldest.evict() {
-			delete(srv.sessions, oldest.id)
-			return nil
-		}
-	}
-}
-
 // authorize asks the configuration. A session that it refuses is no more.
 func (srv *Server) authorize(l *link, s *Session, peer Peer) error {
 	if srv.cfg.Authorize == nil {
@@ -474,7 +471,7 @@ func (srv *Server) authorize(l *link, s *Session, peer Peer) error {
 func (srv *Server) forget(s *Session, identity certs.ID, outcome *Error) {
 	srv.mu.Lock()
 	if srv.sessions[s.id] == s {
-		delete(srv.sessions, s.id)
+		srv.dropLocked(s)
 	}
 	srv.mu.Unlock()
 	s.logEnd(identity, outcome)

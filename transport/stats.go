@@ -34,6 +34,12 @@ type Stats struct {
 	// one that was lost is among Connections at once, and among Endings when nobody has resumed it.
 	Connections map[Ending]uint64
 	Endings     map[Ending]uint64
+
+	// Dropped counts what limits have cost peers.
+	Dropped map[Drop]uint64
+
+	Handshakes int   // connections on their way from the first packet to WELCOME
+	Buffered   int64 // bytes of Config.MaxBuffered that are taken
 }
 
 // Stats returns what the server does, and has done. It looks at every session, which takes about a
@@ -43,6 +49,10 @@ func (srv *Server) Stats() Stats {
 	srv.mu.Lock()
 	st.Greeting = len(srv.greeting)
 	srv.mu.Unlock()
+	st.Handshakes = srv.admission.count()
+	if srv.buffers != nil {
+		st.Buffered = srv.buffers.used.Load()
+	}
 	for _, s := range srv.Sessions() {
 		switch one := s.Stats(); one.State {
 		case StateLive:
@@ -100,6 +110,7 @@ type counters struct {
 	refused     map[Ending]uint64
 	connections map[Ending]uint64
 	endings     map[Ending]uint64
+	dropped     map[Drop]uint64
 }
 
 func newCounters() *counters {
@@ -107,6 +118,7 @@ func newCounters() *counters {
 		refused:     make(map[Ending]uint64),
 		connections: make(map[Ending]uint64),
 		endings:     make(map[Ending]uint64),
+		dropped:     make(map[Drop]uint64),
 	}
 }
 
@@ -121,6 +133,7 @@ func (c *counters) snapshot() Stats {
 		Refused:     maps.Clone(c.refused),
 		Connections: maps.Clone(c.connections),
 		Endings:     maps.Clone(c.endings),
+		Dropped:     maps.Clone(c.dropped),
 	}
 }
 
@@ -142,6 +155,12 @@ func (c *counters) wentLive(first bool, attempt uint64) {
 func (c *counters) refuse(e *Error)          { c.count(c.refused, e) }
 func (c *counters) connectionEnded(e *Error) { c.count(c.connections, e) }
 func (c *counters) sessionEnded(e *Error)    { c.count(c.endings, e) }
+
+func (c *counters) drop(d Drop) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropped[d]++
+}
 
 func (c *counters) count(endings map[Ending]uint64, e *Error) {
 	c.mu.Lock()

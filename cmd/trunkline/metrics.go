@@ -117,6 +117,9 @@ var (
 	descRefusals    = desc("trunkline_connection_refusals_total", "Connections that did not come to WELCOME, by close code and who decided it.", "code", "by")
 	descConnections = desc("trunkline_connection_endings_total", "Ends of connections that carried a session.", "code", "by")
 	descEndings     = desc("trunkline_session_endings_total", "Ends of sessions.", "code", "by")
+	descHandshakes  = desc("trunkline_handshakes", "Connections on their way from the first packet to WELCOME.")
+	descBuffered    = desc("trunkline_buffered_bytes", "Memory that peers take for what is not whole, or not read, yet.")
+	descLimits      = desc("trunkline_limit_drops_total", "What a limit has refused or dropped: first packets of connections (handshakes, address), sessions (identity, sessions), messages (buffered), growth of receive windows (window).", "limit")
 
 	descChatStreams  = desc("trunkline_chat_streams", "Chat streams that are open.")
 	descRooms        = desc("trunkline_chat_rooms", "Rooms that have members.")
@@ -133,7 +136,7 @@ var (
 // Describe implements [prometheus.Collector].
 func (s snapshots) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descSessions, descGreeting, descStreams, descAccepted, descEstablished, descResumes, descRefusals, descConnections, descEndings,
+		descSessions, descGreeting, descStreams, descAccepted, descEstablished, descResumes, descRefusals, descConnections, descEndings, descHandshakes, descBuffered, descLimits,
 		descChatStreams, descRooms, descMembers, descLagging, descLines, descDuplicates, descDeliveries, descDeliverBytes, descRejections, descDrops,
 	} {
 		ch <- d
@@ -163,6 +166,11 @@ func (s snapshots) Collect(ch chan<- prometheus.Metric) {
 	count(descResumes, t.Resumed, "true")
 	count(descResumes, t.NotKept, "false")
 	endings(descRefusals, t.Refused)
+	gauge(descHandshakes, t.Handshakes)
+	gauge(descBuffered, int(t.Buffered))
+	for _, d := range transport.Drops() {
+		count(descLimits, t.Dropped[d], d.String())
+	}
 	endings(descConnections, t.Connections)
 	endings(descEndings, t.Endings)
 

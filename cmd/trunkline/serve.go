@@ -35,6 +35,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	sans := fs.StringSlice("san", nil, "further host `NAME` or address for the server certificate")
 	drain := fs.Duration("drain-timeout", 10*time.Second, "how long a drain waits for work in flight")
 	metricsAddr := fs.String("metrics", "", "`HOST:PORT` to answer Prometheus at, over HTTP, for whoever can reach it; without a host on loopback")
+	limits := a.limitFlags(fs)
 	logging, trace := a.logFlags(fs, "info"), a.traceFlags(fs)
 	rest, err := a.parse(c, fs, args)
 	if err != nil {
@@ -109,6 +110,9 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 			transport.StreamRPC:  own.mux.ServeStream,
 			transport.StreamChat: rooms.ServeStream,
 		},
+	}
+	if err := limits.apply(cfg); err != nil {
+		return err
 	}
 	traces, err := trace.apply(a, cfg, log)
 	if err != nil {

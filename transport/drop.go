@@ -1,0 +1,38 @@
+package transport
+
+// A Drop is a limit of a server's that has cost a peer something.
+type Drop uint8
+
+// The limits.
+const (
+	DropHandshakes Drop = iota + 1 // packets that would begin a connection: [Config.MaxHandshakes]
+	DropAddress                    // the same, and connections refused: [Config.MaxPerAddress]
+	DropIdentity                   // sessions refused, or held ones dropped: [Config.MaxIdentitySessions]
+	DropSessions                   // the same: [Config.MaxSessions]
+	DropBuffered                   // messages refused: [Config.MaxBuffered]
+	DropWindow                     // windows that did not grow, for the same reason
+)
+
+// Drops returns all limits, for who counts by them.
+func Drops() []Drop {
+	return []Drop{DropHandshakes, DropAddress, DropIdentity, DropSessions, DropBuffered, DropWindow}
+}
+
+// String returns the name of the limit: "handshakes", "address", "identity", "sessions", "buffered", "window".
+func (d Drop) String() string {
+	switch d {
+	case DropHandshakes:
+		return "handshakes"
+	case DropAddress:
+		return "address"
+	case DropIdentity:
+		return "identity"
+	case DropSessions:
+		return "sessions"
+	case DropBuffered:
+		return "buffered"
+	case DropWindow:
+		return "window"
+	}
+	return "unknown"
+}
