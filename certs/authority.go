@@ -159,12 +159,9 @@ func (a *Authority) Sign(id ID, pub crypto.PublicKey, hosts []string) (*x509.Cer
 		SerialNumber:          serial,
 		URIs:                  []*url.URL{id.url()},
 		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(leafLifetime),
+		NotAfter:              a.until(),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,
-	}
-	if template.NotAfter.After(a.cert.NotAfter) {
-		template.NotAfter = a.cert.NotAfter
 	}
 	switch id.kind {
 	case kindServer:
@@ -235,6 +232,15 @@ func isDNSName(name string) bool {
 
 func validAt(cert *x509.Certificate, now time.Time) bool {
 	return !now.Before(cert.NotBefore) && !now.After(cert.NotAfter)
+}
+
+// until is when a certificate expires that the authority signs now.
+func (a *Authority) until() time.Time {
+	until := a.env.now().Add(leafLifetime)
+	if until.After(a.cert.NotAfter) {
+		return a.cert.NotAfter
+	}
+	return until
 }
 
 func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }

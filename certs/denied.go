@@ -46,6 +46,17 @@ func (d *Denied) Check(id ID, key Fingerprint) error {
 	return nil
 }
 
+// Keys returns how many keys of the user of that name are denied.
+func (d *Denied) Keys(name string) int {
+	n := 0
+	for _, of := range d.keys {
+		if of == name {
+			n++
+		}
+	}
+	return n
+}
+
 // WatchRevoked calls changed with who is denied, at once and within 250 ms of each change, until ctx
 // ends: whoever ends the sessions of the denied learns of a revocation by another process like that. While
 // the list can't be read, failed gets the error, once for as long as it stays the same, and what changed was

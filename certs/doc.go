@@ -30,7 +30,7 @@
 //	users/NAME.key users/NAME.crt  the identities of users
 //	default                        the name of the default user
 //	server                         where a home that joined looks for its server: "HOST:PORT"
-//	issued                         every key signed for a user: "FINGERPRINT NAME"
+//	issued                         every key signed for a user: "FINGERPRINT NAME UNTIL"
 //	revoked                        what is denied: "name NAME" and "key FINGERPRINT NAME"
 //	invites                        join tokens, by hash, and what became of them
 //	joining/HASH.key               the key of a join that has not come to its end

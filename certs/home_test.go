@@ -112,14 +112,15 @@ func TestInitRefusesWhatItCannotUse(t *testing.T) {
 }
 
 func TestInitCompletesWhatWasCutShort(t *testing.T) {
-	whole := newHome(t, certs.Env{})
+	env := newClock().Env()
+	whole := newHome(t, env)
 	// The files in the order in which Init writes them, cut after each.
 	order := []string{"authority.key", "authority.crt", "server.key", "server.crt", "users/alice.key", "issued", "users/alice.crt", "default"}
 	all := contents(t, whole)
 	require.Len(t, all, len(order))
 	for cut := range order {
 		t.Run("before "+order[cut], func(t *testing.T) {
-			home := openHome(t, t.TempDir(), certs.Env{})
+			home := openHome(t, t.TempDir(), env)
 			for _, name := range order[:cut] {
 				write(t, home, name, all[name])
 			}

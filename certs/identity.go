@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 )
 
 // ErrNoIdentity says that the home does not have the identity, and cannot make
@@ -140,7 +142,7 @@ func (h *Home) issueUser(a *Authority, id ID) error {
 	if key, err = fingerprintOfKey(p.key.Public()); err != nil {
 		return err
 	}
-	if err := h.recordIssued(id.Name, key); err != nil {
+	if err := h.recordIssued(a, id.Name, key); err != nil {
 		return err
 	}
 	cert, err := a.Sign(id, p.key.Public(), nil)
@@ -182,19 +184,33 @@ func userStem(name string) string { return filepath.Join(usersDir, name) }
 
 // issued is one line of the record of keys.
 type issued struct {
-	key  Fingerprint
-	name string
+	key   Fingerprint
+	name  string
+	until time.Time // when the newest certificate expires, or would if it was issued; zero if that is not on record
 }
 
-func (i issued) String() string { return i.key.String() + " " + i.name }
+func (i issued) String() string {
+	line := i.key.String() + " " + i.name
+	if !i.until.IsZero() {
+		line += " " + i.until.UTC().Format(time.RFC3339)
+	}
+	return line
+}
 
 func parseIssued(text string) (issued, error) {
-	fingerprint, name, _ := strings.Cut(text, " ")
-	key, err := ParseFingerprint(fingerprint)
-	if err != nil {
+	fingerprint, rest, _ := strings.Cut(text, " ")
+	name, until, dated := strings.Cut(rest, " ")
+	i := issued{name: name}
+	var err error
+	if i.key, err = ParseFingerprint(fingerprint); err != nil {
 		return issued{}, err
 	}
-	return issued{key: key, name: name}, ValidName(name)
+	if dated {
+		if i.until, err = time.Parse(time.RFC3339, until); err != nil {
+			return issued{}, errors.New("the time is not one of RFC 3339")
+		}
+	}
+	return i, ValidName(name)
 }
 
 func (h *Home) loadIssued() ([]issued, error) {
@@ -207,18 +223,25 @@ func (h *Home) loadIssued() ([]issued, error) {
 	return all, err
 }
 
-func (h *Home) recordIssued(name string, key Fingerprint) error {
+// recordIssued is for before a certifies key for the user of that name. The update lock must be held.
+func (h *Home) recordIssued(a *Authority, name string, key Fingerprint) error {
 	all, err := h.loadIssued()
 	if err != nil {
 		return err
 	}
+	now := issued{key: key, name: name, until: a.until()}
+	n := slices.IndexFunc(all, func(i issued) bool { return i.key == key && i.name == name })
+	switch {
+	case n < 0:
+		all = append(all, now)
+	case all[n].String() == now.String():
+		return nil
+	default:
+		all[n] = now
+	}
 	var text strings.Builder
 	for _, i := range all {
-		if i.key == key && i.name == name {
-			return nil
-		}
 		fmt.Fprintln(&text, i)
 	}
-	fmt.Fprintln(&text, issued{key: key, name: name})
 	return replace(h.path("issued"), []byte(text.String()))
 }

@@ -62,7 +62,7 @@ func TestOneNameHasOneKeyHoweverManyAsk(t *testing.T) {
 	}
 	group.Wait()
 	assert.Len(t, seen, 1)
-	assert.Equal(t, 1, strings.Count(read(t, home, "issued"), " bob\n"))
+	assert.Equal(t, 1, strings.Count(read(t, home, "issued"), " bob "))
 }
 
 func output(t *testing.T, cmd *exec.Cmd) string {

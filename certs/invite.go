@@ -227,7 +227,7 @@ func (h *Home) redeem(a *Authority, hash [sha256.Size]byte, pub crypto.PublicKey
 	}
 	// As in issueUser: what is out there is known to Revoke. A crash behind this step leaves the
 	// token open, for this key.
-	if err := h.recordIssued(i.name, key); err != nil {
+	if err := h.recordIssued(a, i.name, key); err != nil {
 		return nil, err
 	}
 	cert, err := a.Sign(id, pub, nil)

@@ -67,7 +67,7 @@ func TestATokenGetsItsNameACertificateOnce(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "bob", id.Name, "the name is the token's")
 	assert.True(t, pub.Equal(chain[0].PublicKey))
-	assert.Contains(t, read(t, home, "issued"), certs.FingerprintOf(chain[0]).String()+" bob\n")
+	assert.Contains(t, read(t, home, "issued"), certs.FingerprintOf(chain[0]).String()+" bob ")
 
 	// The same key gets the same certificate, even when the token's time is over; another gets nothing.
 	clock.Advance(time.Hour)
@@ -260,7 +260,7 @@ func TestACrashWhileATokenIsRedeemedLeavesItToTheSameKey(t *testing.T) {
 	requireToken(t, err, certs.TokenTaken)
 	_, err = home.Redeem(token.Secret, csr)
 	require.NoError(t, err)
-	assert.Equal(t, 1, strings.Count(read(t, home, "issued"), " bob\n"))
+	assert.Equal(t, 1, strings.Count(read(t, home, "issued"), " bob "))
 }
 
 func TestAHomeThatCannotSignInvitesNobody(t *testing.T) {

@@ -1,7 +1,7 @@
 package certs
 
 import (
-	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,9 +13,10 @@ type Identity struct {
 	Name string
 	// Key is zero for a name that was revoked before it had one.
 	Key Fingerprint
-	// NotAfter is until when the key is certified, by the newest certificate that is in this home. It is zero
-	// if there is none: a certificate that was issued to another machine is not kept here for long.
+	// NotAfter is until when the key is certified, to the second. It is zero if there is no key.
 	NotAfter time.Time
+	// Default says that the name is the default user's of this home.
+	Default bool
 	// Revoked says that the name or the key is denied.
 	Revoked bool
 }
@@ -30,8 +31,8 @@ func (h *Home) Identities() ([]Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	until, err := h.certifiedUntil()
-	if err != nil {
+	usual, err := h.DefaultName()
+	if err != nil && !errors.Is(err, ErrNoIdentity) {
 		return nil, err
 	}
 	keys, err := h.loadIssued()
@@ -40,49 +41,20 @@ func (h *Home) Identities() ([]Identity, error) {
 	}
 	all := make([]Identity, 0, len(keys))
 	named := make(map[string]struct{})
-	add := func(name string, key Fingerprint) {
-		_, nameDenied := denied.names[name]
-		_, keyDenied := denied.keys[key]
-		all = append(all, Identity{Name: name, Key: key, NotAfter: until[key], Revoked: nameDenied || keyDenied})
-		named[name] = struct{}{}
+	add := func(i issued) {
+		_, nameDenied := denied.names[i.name]
+		_, keyDenied := denied.keys[i.key]
+		all = append(all, Identity{Name: i.name, Key: i.key, NotAfter: i.until, Default: i.name == usual, Revoked: nameDenied || keyDenied})
+		named[i.name] = struct{}{}
 	}
 	for _, i := range keys {
-		add(i.name, i.key)
+		add(i)
 	}
 	for name := range denied.names {
 		if _, ok := named[name]; !ok {
-			add(name, Fingerprint{})
+			add(issued{name: name})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Identity) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
-}
-
-// certifiedUntil returns when the certificates expire that are in the home, by key.
-func (h *Home) certifiedUntil() (map[Fingerprint]time.Time, error) {
-	until := make(map[Fingerprint]time.Time)
-	note := func(cert *x509.Certificate) {
-		if key := FingerprintOf(cert); cert != nil && cert.NotAfter.After(until[key]) {
-			until[key] = cert.NotAfter
-		}
-	}
-	names, err := h.userNames()
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		cert, err := loadCertificate(h.path(certFile(userStem(name))))
-		if err != nil {
-			return nil, err
-		}
-		note(cert)
-	}
-	invites, err := h.loadInvites()
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range invites {
-		note(i.cert)
-	}
-	return until, nil
 }

@@ -22,8 +22,8 @@ func TestIdentitiesAreAllKeysAndAllWhoAreDenied(t *testing.T) {
 	all, err := home.Identities()
 	require.NoError(t, err)
 	assert.Equal(t, []certs.Identity{
-		{Name: "alice", Key: keyOf(alice), NotAfter: alice.Certificate.Leaf.NotAfter},
-		{Name: "bob", Key: keyOf(lost), Revoked: true},
+		{Name: "alice", Key: keyOf(alice), NotAfter: alice.Certificate.Leaf.NotAfter, Default: true},
+		{Name: "bob", Key: keyOf(lost), NotAfter: lost.Certificate.Leaf.NotAfter, Revoked: true},
 		{Name: "bob", Key: keyOf(bob), NotAfter: bob.Certificate.Leaf.NotAfter},
 		{Name: "nobody-yet", Revoked: true},
 	}, all)

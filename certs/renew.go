@@ -50,7 +50,7 @@ func (h *Home) Renew(cert *x509.Certificate) ([]*x509.Certificate, error) {
 		if err := denied.check(id, key); err != nil {
 			return err
 		}
-		if err := h.recordIssued(id.Name, key); err != nil { // in case somebody removed the record
+		if err := h.recordIssued(a, id.Name, key); err != nil {
 			return err
 		}
 		renewed, err := a.Sign(id, cert.PublicKey, nil)

@@ -117,6 +117,9 @@ func parseRevokedLine(text string) (revokedLine, error) {
 		return revokedLine{name: rest}, ValidName(rest)
 	case "key":
 		i, err := parseIssued(rest)
+		if err == nil && !i.until.IsZero() {
+			err = fmt.Errorf("%s goes on after the name", quote(text))
+		}
 		return revokedLine{name: i.name, key: i.key}, err
 	default:
 		return revokedLine{}, fmt.Errorf("%s is neither a name nor a key", quote(text))

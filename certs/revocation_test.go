@@ -160,3 +160,38 @@ func TestAListThatCannotBeReadLetsNobodyIn(t *testing.T) {
 		assert.Equal(t, text, read(t, home, "revoked"), "and nothing is overwritten")
 	}
 }
+
+// Whatever is in the list, a name that was revoked after it was read is denied, or the list is as it was.
+func FuzzRevoked(f *testing.F) {
+	home := newHome(f, certs.Env{})
+	require.NoError(f, home.Revoke("alice"))
+	f.Add(read(f, home, "revoked"), read(f, home, "issued"))
+	f.Add("name bob\nkey x bob\n", "SHA256:x bob\n")
+	f.Add("", strings.TrimSuffix(read(f, home, "issued"), "Z\n"))
+	f.Fuzz(func(t *testing.T, revoked, issued string) {
+		write(t, home, "revoked", revoked)
+		write(t, home, "issued", issued)
+		before, readErr := home.Identities()
+		if err := home.Revoke("fuzz"); err != nil {
+			require.Equal(t, revoked, read(t, home, "revoked"), "what is not understood stays")
+			return
+		}
+		require.NoError(t, readErr)
+		denied, err := home.Denied()
+		require.NoError(t, err)
+		require.ErrorIs(t, denied.Check(userID(t, home, "fuzz"), certs.Fingerprint{}), certs.ErrRevoked)
+		for _, i := range before {
+			if i.Name == "fuzz" && !i.Key.IsZero() {
+				require.ErrorIs(t, denied.Check(certs.ID{}, i.Key), certs.ErrRevoked)
+			}
+		}
+	})
+}
+
+// userID returns the id of that user of home's.
+func userID(t *testing.T, home *certs.Home, name string) certs.ID {
+	t.Helper()
+	id, err := certs.UserID(serverCredentials(t, home).ID().Domain, name)
+	require.NoError(t, err)
+	return id
+}

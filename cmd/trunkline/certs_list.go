@@ -17,8 +17,8 @@ const certsListHelp = `examples:
   trunkline certs list --server HOST:PORT     from elsewhere, as an administrator
   trunkline certs list --json                 one object a line, for scripts
 
-Every key that was signed for a user is a line, and every name that was revoked. A
-certificate that is on another machine alone has no date here.
+Every key that was signed for a user is a line, and every name that was revoked. The
+dates are of the newest certificate for the key, wherever that is.
 `
 
 // certsList prints who has an identity, and who had.
@@ -98,7 +98,8 @@ type listResponse struct {
 type listedIdentity struct {
 	Name        string    `json:"name"`
 	Fingerprint string    `json:"fingerprint,omitempty"` // of a key; none for a name that was revoked before it had one
-	NotAfter    time.Time `json:"not_after,omitzero"`    // none if the certificate is not in the authority's home
+	NotAfter    time.Time `json:"not_after,omitzero"`
+	Default     bool      `json:"default,omitempty"` // the user that commands are run as, in the authority's home
 	Revoked     bool      `json:"revoked"`
 }
 
@@ -110,6 +111,9 @@ func (i listedIdentity) String() string {
 	}
 	if !i.NotAfter.IsZero() {
 		line += " until " + i.NotAfter.UTC().Format(time.DateOnly)
+	}
+	if i.Default {
+		line += " default"
 	}
 	if i.Revoked {
 		line += " revoked"
@@ -124,7 +128,7 @@ func newListResponse(home *certs.Home) (*listResponse, error) {
 	}
 	list := &listResponse{Identities: make([]listedIdentity, 0, len(identities))}
 	for _, i := range identities {
-		l := listedIdentity{Name: i.Name, NotAfter: i.NotAfter, Revoked: i.Revoked}
+		l := listedIdentity{Name: i.Name, NotAfter: i.NotAfter, Default: i.Default, Revoked: i.Revoked}
 		if !i.Key.IsZero() {
 			l.Fingerprint = i.Key.String()
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/rpc"
@@ -33,10 +34,11 @@ func (a *app) certsRevoke(ctx context.Context, c *command, args []string) error 
 	if err := certs.ValidName(name); err != nil {
 		return usagef("%s", err)
 	}
+	var revoked *revokeResponse
 	if fs.Changed("server") {
-		err = a.revokeByServer(ctx, client, name)
+		revoked, err = a.revokeByServer(ctx, client, name)
 	} else {
-		err = a.revokeHere(*client.home, name)
+		revoked, err = a.revokeHere(*client.home, name)
 	}
 	if err != nil {
 		if errors.Is(err, certs.ErrNoAuthority) {
@@ -44,31 +46,44 @@ func (a *app) certsRevoke(ctx context.Context, c *command, args []string) error 
 		}
 		return err
 	}
-	return a.print("revoked " + name + "\n")
+	return a.print(fmt.Sprintf("revoked %s; keys denied for ever: %d\n", name, revoked.Keys))
 }
 
-func (a *app) revokeHere(dir, name string) error {
+func (a *app) revokeHere(dir, name string) (*revokeResponse, error) {
 	home, err := a.openHome(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return home.Revoke(name)
+	return revoke(home, name)
 }
 
-func (a *app) revokeByServer(ctx context.Context, client clientFlags, name string) error {
+// revoke denies the user of that name.
+func revoke(home *certs.Home, name string) (*revokeResponse, error) {
+	if err := home.Revoke(name); err != nil {
+		return nil, err
+	}
+	denied, err := home.Denied()
+	if err != nil {
+		return nil, err
+	}
+	return &revokeResponse{Keys: denied.Keys(name)}, nil
+}
+
+func (a *app) revokeByServer(ctx context.Context, client clientFlags, name string) (*revokeResponse, error) {
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
 	session, err := a.dial(ctx, client, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	callCtx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
-	if _, err := certsRevokeMethod.Call(callCtx, session, &revokeRequest{Name: name}); err != nil {
+	revoked, err := certsRevokeMethod.Call(callCtx, session, &revokeRequest{Name: name})
+	if err != nil {
 		_ = release(ctx, session) // says less
-		return err
+		return nil, err
 	}
-	return release(ctx, session)
+	return revoked, release(ctx, session)
 }
 
 // certsRevokeMethod denies a user. It is for administrators.
@@ -78,7 +93,9 @@ type revokeRequest struct {
 	Name string `json:"name"`
 }
 
-type revokeResponse struct{}
+type revokeResponse struct {
+	Keys int `json:"keys"` // that are denied for ever
+}
 
 // serveRevoke answers certsRevokeMethod from home. Sessions are ended by watchRevoked.
 func serveRevoke(home *certs.Home) func(context.Context, *revokeRequest) (*revokeResponse, error) {
@@ -86,9 +103,6 @@ func serveRevoke(home *certs.Home) func(context.Context, *revokeRequest) (*revok
 		if err := certs.ValidName(req.Name); err != nil {
 			return nil, rpc.Errorf(rpc.InvalidArgument, "%s", err)
 		}
-		if err := home.Revoke(req.Name); err != nil {
-			return nil, err
-		}
-		return &revokeResponse{}, nil
+		return revoke(home, req.Name)
 	}
 }
