@@ -34,8 +34,8 @@ type whoAmIResponse struct {
 }
 
 // builtins returns the methods of this file.
-func builtins(cfg rpc.Config, auth authorizer) *methods {
-	ms := newMethods(cfg, auth)
+func builtins(cfg rpc.Config, guard *gate) *methods {
+	ms := newMethods(cfg, guard)
 	handle(ms, forEveryone, echoSay, func(_ context.Context, req *echoMessage) (*echoMessage, error) {
 		return req, nil
 	})

@@ -68,7 +68,7 @@ func renewing(t *testing.T, n *transporttest.Network, home *certs.Home, answers 
 	t.Helper()
 	cred, err := home.ServerCredentials()
 	require.NoError(t, err)
-	own := newMethods(rpc.Config{}, defaultPolicy{domain: cred.ID().Domain})
+	own := newMethods(rpc.Config{}, newGate(cred.ID().Domain, defaultPolicy("")))
 	if answers {
 		handle(own, forSessions, certsRenewMethod, serveRenew(home))
 	}

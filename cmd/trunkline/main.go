@@ -30,6 +30,7 @@ func mainCode() int {
 		stderr:  os.Stderr,
 		getenv:  os.Getenv,
 		signals: signals,
+		notify:  signal.Notify,
 	}
 	return a.run(context.Background(), os.Args[1:])
 }
@@ -41,6 +42,7 @@ type app struct {
 	stderr  io.Writer
 	getenv  func(string) string
 	signals <-chan os.Signal // SIGINT and SIGTERM
+	notify  func(c chan<- os.Signal, more ...os.Signal)
 }
 
 // A command is one word of the command line.
@@ -59,6 +61,7 @@ func commands() []*command {
 		{name: "chat", args: "ROOM...", line: "talk in rooms", help: chatHelp, run: (*app).chat},
 		{name: "status", args: "", line: "show what a running server does", help: statusHelp, run: (*app).status},
 		{name: "call", args: "METHOD [JSON | -]", line: "call a method and print its reply", help: callHelp, run: (*app).call},
+		{name: "policy", args: "check FILE", line: "check who may do what", help: policyHelp, run: (*app).policy},
 		{name: "certs", args: "COMMAND", line: "keys, certificates and pins", help: certsHelp, run: (*app).certs},
 	}
 }

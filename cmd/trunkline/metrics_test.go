@@ -39,7 +39,7 @@ func newStage(t *testing.T) *stage {
 	domain := s.net.Authority().Domain()
 	s.rooms = chat.NewServer(chat.Config{Log: chat.NewMemoryLog(chat.MemoryLogConfig{}), Domain: domain, ObserveCommit: s.seen.observeCommit})
 	t.Cleanup(s.rooms.Close)
-	own := builtins(rpc.Config{Observe: s.seen.observeCall}, defaultPolicy{domain: domain, administrator: "alice"})
+	own := builtins(rpc.Config{Observe: s.seen.observeCall}, newGate(domain, defaultPolicy("alice")))
 	s.srv = s.net.Listen(transport.Config{
 		Authorize: func(_ context.Context, p transport.Peer) error {
 			if p.ID.Name == "mallory" {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 
-	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/rpc"
 )
 
@@ -27,11 +26,11 @@ type methods struct {
 	rights map[string]right // complete before the first call, and not changed after it
 }
 
-// newMethods returns methods without any, which authorizer guards.
-func newMethods(cfg rpc.Config, auth authorizer) *methods {
+// newMethods returns methods without any, which guard lets be called.
+func newMethods(cfg rpc.Config, guard *gate) *methods {
 	ms := &methods{rights: make(map[string]right)}
 	cfg.Authorize = func(_ context.Context, c rpc.Call) error {
-		return auth.authorizeCall(c.Peer.ID, c.Method, ms.rights[c.Method])
+		return guard.authorizeCall(c.Peer.ID, c.Method, ms.rights[c.Method])
 	}
 	ms.mux = rpc.NewMux(cfg)
 	return ms
@@ -41,25 +40,4 @@ func newMethods(cfg rpc.Config, auth authorizer) *methods {
 func handle[F any](ms *methods, r right, m rpc.Method[F], fn F) {
 	rpc.Handle(ms.mux, m, fn)
 	ms.rights[m.Name()] = r
-}
-
-// An authorizer decides who may do what.
-type authorizer interface {
-	// authorizeCall returns nil, or an *rpc.Error that says why who may not call a method that
-	// needs the right.
-	authorizeCall(who certs.ID, method string, needs right) error
-}
-
-// defaultPolicy is what holds when there is no other: every identity of the domain may call what is for
-// everyone, and one user administers.
-type defaultPolicy struct {
-	domain        string
-	administrator string // a user's name; "": nobody
-}
-
-func (p defaultPolicy) authorizeCall(who certs.ID, method string, needs right) error {
-	if needs == forSessions || who.Domain == p.domain && (needs == forEveryone || who.Name != "" && who.Name == p.administrator) {
-		return nil
-	}
-	return rpc.Errorf(rpc.PermissionDenied, "not allowed to call %s", method)
 }

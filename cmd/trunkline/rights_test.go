@@ -3,44 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 	"testing"
 	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
-	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
-
-func TestTheDefaultPolicyLetsItsAuthorityCallWhatIsForEveryoneAndOneUserTheRest(t *testing.T) {
-	p := defaultPolicy{domain: "here.example", administrator: "ann"}
-	id := func(domain, name string) certs.ID {
-		id, err := certs.UserID(domain, name)
-		require.NoError(t, err)
-		return id
-	}
-	server, err := certs.ServerID("here.example")
-	require.NoError(t, err)
-	for who, may := range map[certs.ID][]right{
-		id("here.example", "ann"):  {forSessions, forEveryone, forAdministrators},
-		id("here.example", "bob"):  {forSessions, forEveryone},
-		id("there.example", "ann"): {forSessions},
-		server:                     {forSessions, forEveryone},
-	} {
-		for _, r := range []right{forSessions, forEveryone, forAdministrators} {
-			err := p.authorizeCall(who, "a.B/C", r)
-			if assert.Equal(t, slices.Contains(may, r), err == nil, "%v of right %d: %v", who, r, err) && err != nil {
-				assert.Equal(t, rpc.PermissionDenied, rpc.CodeOf(err))
-			}
-		}
-	}
-	p.administrator = ""
-	assert.Error(t, p.authorizeCall(server, "a.B/C", forAdministrators), "nobody's name is no administrator's")
-}
 
 // A bomb is a request that must not be decoded.
 type bomb struct{}
@@ -52,7 +23,7 @@ func (*bomb) UnmarshalJSON([]byte) error { panic("decoded") }
 func TestM60ACallThatIsNotAllowedIsNeitherDecodedNorRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := transporttest.New(t, 0)
-		ms := newMethods(rpc.Config{}, defaultPolicy{domain: net.Authority().Domain(), administrator: "ann"})
+		ms := newMethods(rpc.Config{}, newGate(net.Authority().Domain(), defaultPolicy("ann")))
 		run := func(context.Context, *bomb) (*whoAmIRequest, error) { panic("run") }
 		handle(ms, forAdministrators, rpc.Unary[bomb, whoAmIRequest]("test.Admin/Declared"), run)
 		rpc.Handle(ms.mux, rpc.Unary[bomb, whoAmIRequest]("test.Admin/Forgotten"), run)

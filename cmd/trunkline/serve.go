@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
+	"syscall"
 	"time"
 
 	"github.com/trunkline-go/trunkline/certs"
@@ -18,13 +20,14 @@ const serveHelp = `examples:
   trunkline serve                                    on 127.0.0.1:4433
   trunkline serve --listen :4433 --san chat.example  for other machines too
   TRUNKLINE_HOME=/srv/trunkline trunkline serve      with another home
+  trunkline serve --policy policy.toml               who may do what: trunkline help policy
   trunkline serve --metrics :9464                    for Prometheus, at http://127.0.0.1:9464/metrics
 
 The first run makes an authority, a server certificate and an identity for the
 local user in the home. When the server is ready it prints a line on stdout,
 "listening on ADDR", and before that, if asked for, "metrics at URL"; its log
 goes to stderr. SIGINT or SIGTERM drains: clients are told, calls in flight
-finish. A second signal aborts.
+finish. A second signal aborts. SIGHUP reads the policy again, if there is one.
 `
 
 // serve runs a server until a signal drains it.
@@ -36,6 +39,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	drain := fs.Duration("drain-timeout", 10*time.Second, "how long a drain waits for work in flight")
 	metricsAddr := fs.String("metrics", "", "`HOST:PORT` to answer Prometheus at, over HTTP, for whoever can reach it; without a host on loopback")
 	limits := a.limitFlags(fs)
+	policyFile := fs.String("policy", "", "`FILE` that says who may do what (see trunkline help policy); SIGHUP reads it again")
 	logging, trace := a.logFlags(fs, "info"), a.traceFlags(fs)
 	rest, err := a.parse(c, fs, args)
 	if err != nil {
@@ -78,20 +82,31 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	if err != nil && !errors.Is(err, certs.ErrNoIdentity) { // whoever was revoked is no default
 		return err
 	}
-	policy := defaultPolicy{domain: cred.ID().Domain, administrator: admin}
+	policy := defaultPolicy(admin)
+	hangups := make(chan os.Signal, 1)
+	if *policyFile != "" {
+		if policy, err = readPolicy(*policyFile); err != nil {
+			return err
+		}
+		a.notify(hangups, syscall.SIGHUP) // which otherwise ends the process
+	}
+	guard := newGate(cred.ID().Domain, policy)
 
 	calls := rpc.Config{Logger: log}
 	chats := chat.Config{
 		Log:    chat.NewMemoryLog(chat.MemoryLogConfig{}),
 		Domain: cred.ID().Domain,
 		Logger: log,
+
+		Authorize:  guard.authorizeRoom,
+		AllowLines: guard.allowLines,
 	}
 	var seen *metrics
 	if *metricsAddr != "" {
 		seen = newMetrics()
 		calls.Observe, chats.ObserveCommit = seen.observeCall, seen.observeCommit
 	}
-	own := builtins(calls, policy)
+	own := builtins(calls, guard)
 	rooms := chat.NewServer(chats)
 	defer rooms.Close()
 	cfg := &transport.Config{
@@ -100,8 +115,11 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		Name:              "trunkline/" + version,
 		Logger:            log,
 		StatelessResetKey: &resetKey,
-		Authorize: func(_ context.Context, p transport.Peer) error {
-			return checkRevoked(home, p)
+		Authorize: func(ctx context.Context, p transport.Peer) error {
+			if err := checkRevoked(home, p); err != nil {
+				return err
+			}
+			return guard.admit(transport.SessionFrom(ctx), p.ID)
 		},
 		Enroll: func(_ context.Context, r *transport.EnrollRequest) ([]*x509.Certificate, error) {
 			return home.Redeem(r.Secret, r.Request)
@@ -152,13 +170,17 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	if err := a.print(fmt.Sprintf("listening on %s\n", srv.Addr())); err != nil {
 		return errors.Join(err, srv.Close())
 	}
-	select {
-	case err := <-served:
-		return err
-	case s := <-a.signals:
-		log.Info("draining", "signal", s.String(), "timeout", *drain)
+	for {
+		select {
+		case err := <-served:
+			return err
+		case <-hangups:
+			reloadPolicy(*policyFile, guard, rooms, log)
+		case s := <-a.signals:
+			log.Info("draining", "signal", s.String(), "timeout", *drain)
+			return a.drain(ctx, srv, *drain)
+		}
 	}
-	return a.drain(ctx, srv, *drain)
 }
 
 // drain shuts srv down in order, and at once at the next signal.

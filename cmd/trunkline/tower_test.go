@@ -84,6 +84,8 @@ func forbidden(floor, imported string, test bool) string {
 		return "only transport knows QUIC"
 	case floor != "cmd" && (imported == "github.com/spf13/pflag" || imported == "flag"):
 		return "flags live in cmd"
+	case floor != "cmd" && strings.HasPrefix(imported, "github.com/pelletier/go-toml"):
+		return "files of configuration are read in cmd"
 	}
 	return ""
 }
