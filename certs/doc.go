@@ -52,8 +52,14 @@
 // authority, which answers with what [Home.Redeem] certifies; [Joining.Finish] keeps that. Each step can be
 // repeated, from wherever it was cut short.
 //
+// # Renewal and revocation
+//
+// A certificate is renewed from [RenewAt] on: by [Home.Init] and [Home.UserCredentials] where the authority is, and
+// elsewhere with [Home.Renew] there and [Home.KeepRenewed] here. [Home.Revoke] denies a name and its keys, in a file;
+// [Home.CheckRevoked] reads it, and [Home.WatchRevoked] tells a server whose sessions it has to end.
+//
 // # Limits
 //
 // No file of more than 1 MiB is read or written. For issued and revoked that is
-// room for 9000 keys at the least.
+// room for 7000 keys at the least.
 package certs

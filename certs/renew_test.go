@@ -116,10 +116,13 @@ func TestARenewedCertificateThatIsNotGoodLeavesTheOldOne(t *testing.T) {
 	newer := renew(bob)
 	device, err := server.UserCredentials("carol")
 	require.NoError(t, err)
+	otherKey, err := server.UserCredentials("bob")
+	require.NoError(t, err)
 	stranger := issueUser(t, newAuthority(t, c.Env()), "bob")
 	for name, chain := range map[string][]*x509.Certificate{
 		"nothing":             nil,
 		"another's":           renew(device),
+		"for another key":     renew(otherKey),
 		"another authority's": chainOf(t, stranger),
 		"the server's":        chainOf(t, serverCredentials(t, server)),
 	} {

@@ -3,6 +3,7 @@ package transport_test
 import (
 	"context"
 	"crypto/x509"
+	"net"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -140,6 +141,33 @@ func TestASessionThatIsBeingOpenedByWhoIsRevokedNeverOpens(t *testing.T) {
 			})
 		})
 	}
+}
+
+// S4, M55: who is about to come back.
+func TestASessionThatIsBeingResumedByWhoIsRevokedIsNot(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		resuming, authorized := make(chan struct{}), make(chan struct{})
+		var asked counter
+		home, srv := listenWatching(t, n, transport.Config{Authorize: func(context.Context, transport.Peer) error {
+			if asked.Add(1) == 2 {
+				close(resuming)
+				<-authorized
+			}
+			return nil
+		}})
+		cfg := as(t, home, "bob")
+		cfg.NewPacketConn = func() (net.PacketConn, error) { return n.Conn(), nil }
+		client := n.Dial(srv, "", cfg)
+		synctest.Wait()
+		server := srv.Sessions()[0]
+		transport.CloseConn(client, transport.Internal)
+		<-resuming
+		require.NoError(t, home.Revoke("bob"))
+		requireRevoked(t, false, server)
+		close(authorized)
+		requireRevoked(t, true, client)
+		assert.Empty(t, srv.Sessions())
+	})
 }
 
 // S4, M55

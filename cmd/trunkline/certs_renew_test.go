@@ -63,15 +63,18 @@ func credentialsOf(t *testing.T, laptop *certs.Home) *certs.Credentials {
 	return cred
 }
 
-// renewing starts a server on home that renews, from the start or not.
-func renewing(t *testing.T, n *transporttest.Network, home *certs.Home, answers bool) *transport.Server {
+// renewing starts a server on home that renews after so many failures.
+func renewing(t *testing.T, n *transporttest.Network, home *certs.Home, failures int) *transport.Server {
 	t.Helper()
 	cred, err := home.ServerCredentials()
 	require.NoError(t, err)
 	own := newMethods(rpc.Config{}, newGate(cred.ID().Domain, defaultPolicy("")))
-	if answers {
-		handle(own, forSessions, certsRenewMethod, serveRenew(home))
-	}
+	handle(own, forSessions, certsRenewMethod, func(ctx context.Context, req *renewRequest) (*renewResponse, error) {
+		if failures--; failures >= 0 {
+			return nil, rpc.Errorf(rpc.Internal, "the disk is full")
+		}
+		return serveRenew(home)(ctx, req)
+	})
 	return n.Listen(transport.Config{Credentials: cred, Handlers: map[transport.StreamType]transport.Handler{transport.StreamRPC: own.mux.ServeStream}})
 }
 
@@ -89,7 +92,7 @@ func TestAClientRenewsAtTwoThirdsWhileItsSessionIsUpAndPresentsThatNext(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		n := transporttest.New(t, 20*time.Millisecond)
 		home, laptop := oldHomes(t)
-		srv := renewing(t, n, home, true)
+		srv := renewing(t, n, home, 0)
 		old := credentialsOf(t, laptop)
 		s := n.Dial(srv, "", transport.Config{Credentials: old, NewPacketConn: func() (net.PacketConn, error) { return n.Conn(), nil }})
 		keepRenewed(t.Context(), s, laptop, old, slog.New(slog.DiscardHandler))
@@ -110,21 +113,33 @@ func TestAClientRenewsAtTwoThirdsWhileItsSessionIsUpAndPresentsThatNext(t *testi
 	})
 }
 
-// Also of a command that is done at once, and each failure leaves everything as it is, to be tried again.
-func TestAClientWhoseCertificateIsDueRenewsAsItConnectsAndAgainLaterIfThatFails(t *testing.T) {
+// So that a command that is done at once does so, too.
+func TestAClientWhoseCertificateIsDueRenewsAsItConnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := transporttest.New(t, 20*time.Millisecond)
 		home, laptop := oldHomes(t)
+		srv := renewing(t, n, home, 0)
 		time.Sleep(9 * time.Minute)
 		old := credentialsOf(t, laptop)
-		deaf, srv := renewing(t, n, home, false), renewing(t, n, home, true)
-
-		s := n.Dial(deaf, "", transport.Config{Credentials: old})
-		keepRenewed(t.Context(), s, laptop, old, slog.New(slog.DiscardHandler))
-		require.Equal(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw)
-
 		keepRenewed(t.Context(), n.Dial(srv, "", transport.Config{Credentials: old}), laptop, old, slog.New(slog.DiscardHandler))
 		require.NotEqual(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw, "when it returns")
+	})
+}
+
+func TestARenewalThatFailsLeavesEverythingAsItIsAndIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := transporttest.New(t, 20*time.Millisecond)
+		home, laptop := oldHomes(t)
+		srv := renewing(t, n, home, 2) // as it connects, and an hour later
+		time.Sleep(9 * time.Minute)
+		old := credentialsOf(t, laptop)
+		s := n.Dial(srv, "", transport.Config{Credentials: old})
+		keepRenewed(t.Context(), s, laptop, old, slog.New(slog.DiscardHandler))
+		time.Sleep(time.Hour + time.Minute)
+		require.Equal(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw)
+		time.Sleep(time.Hour)
+		require.NotEqual(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw)
+		assert.Equal(t, transport.StateLive, s.State())
 	})
 }
 
@@ -134,7 +149,7 @@ func TestWhoIsRevokedIsNotRenewedOverASessionThatIsStillUp(t *testing.T) {
 		n := transporttest.New(t, 20*time.Millisecond)
 		home, laptop := oldHomes(t)
 		old := credentialsOf(t, laptop)
-		s := n.Dial(renewing(t, n, home, true), "", transport.Config{Credentials: old})
+		s := n.Dial(renewing(t, n, home, 0), "", transport.Config{Credentials: old})
 		require.NoError(t, home.Revoke("bob"))
 		_, err := renewOnce(t.Context(), s, laptop, "bob")
 		assert.Equal(t, rpc.PermissionDenied, rpc.CodeOf(err), "%v", err)
@@ -153,7 +168,7 @@ func TestAServerRenewsItsOwnCertificateWhileItRuns(t *testing.T) {
 		home, _ := oldHomes(t)
 		cred, err := home.ServerCredentials()
 		require.NoError(t, err)
-		srv := renewing(t, n, home, true)
+		srv := renewing(t, n, home, 0)
 		alice, err := home.UserCredentials("alice")
 		require.NoError(t, err)
 		failures := 1
