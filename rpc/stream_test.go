@@ -80,23 +80,29 @@ func TestLostPacketOfOneCallDelaysNoOther(t *testing.T) { // R2
 				call()
 				time.Sleep(time.Second) // acknowledgements and credit are through
 
-				lost := 0
-				n.Drop(func(p transporttest.Packet) bool {
-					drop := lost == 0 && p.From.String() == from
-					if drop {
-						lost++
-					}
-					return drop
-				})
 				var unlucky time.Duration
-				var wg sync.WaitGroup
-				wg.Go(func() { unlucky = call() })
-				time.Sleep(time.Millisecond)
-				for range 20 {
-					wg.Go(func() { assert.Less(t, call(), rtt+rtt/4) })
+				for range 10 { // a packet may be an acknowledgement alone, which no call misses
+					lost := 0
+					n.Drop(func(p transporttest.Packet) bool {
+						drop := lost == 0 && p.From.String() == from
+						if drop {
+							lost++
+						}
+						return drop
+					})
+					var wg sync.WaitGroup
+					wg.Go(func() { unlucky = call() })
+					time.Sleep(time.Millisecond)
+					for range 20 {
+						wg.Go(func() { assert.Less(t, call(), rtt+rtt/4) })
+					}
+					wg.Wait()
+					assert.Equal(t, 1, lost)
+					if unlucky > rtt+rtt/2 {
+						break
+					}
+					time.Sleep(time.Second)
 				}
-				wg.Wait()
-				assert.Equal(t, 1, lost)
 				assert.Greater(t, unlucky, rtt+rtt/2, "the packet was of this call")
 			})
 		})
