@@ -265,6 +265,7 @@ func TestDrainCutsStragglers(t *testing.T) {
 		require.ErrorAs(t, err, &cut)
 		assert.Equal(t, transport.CutError{Sessions: 1, Streams: 3}, *cut)
 		assert.EqualError(t, err, "work was not done in time: cut off 1 session with 3 open streams")
+		synctest.Wait() // the ends of sessions are logged behind Shutdown's back
 		assert.Contains(t, log.String(), `msg="session cut off" session=`+straggler.ID().String()+" identity="+straggler.Identity().String()+" streams=3")
 		requireEnd(t, idle, transport.Drained, false)
 		requireEnd(t, straggler, transport.DrainTimeout, true)
