@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 //	signal NAME SIGNAL        sends a signal
 //	status NAME CODE          waits for its end, and checks the exit code
 //	fetch URL                 gets URL; its text is stdout
-//	complained NAME REGEXP    checks its stderr
+//	complained NAME REGEXP    waits until its stderr matches; at most 10 s
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
@@ -234,12 +234,17 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 func complained(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := regexp.Compile("(?m)" + args[1])
 	ts.Check(err)
-	if got := get(ts, args[0]).errors(); !want.MatchString(got) {
-		ts.Fatalf("%s did not say %s, but:\n%s", args[0], want, got)
+	p := get(ts, args[0])
+	for range 200 {
+		if want.MatchString(p.errors()) {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
+	ts.Fatalf("%s did not say %s, but:\n%s", args[0], want, p.errors())
 }
 
-var signals = map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM, "KILL": os.Kill}
+var signals = map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM, "KILL": os.Kill, "HUP": syscall.SIGHUP}
 
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	s, ok := signals[args[1]]
