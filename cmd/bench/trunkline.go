@@ -15,7 +15,8 @@ import (
 	"github.com/trunkline-go/trunkline/transport"
 )
 
-// trunklinePeer is this project, as a user gets it: default configuration but for timeouts.
+// trunklinePeer is this project, as a user gets it: default configuration but for timeouts, and for how
+// many sessions one identity may have, because one has them all.
 func trunklinePeer() *peer {
 	return &peer{
 		name:  "trunkline",
@@ -93,6 +94,9 @@ func newTrunklineServer(suite string, keys *keySet, change func(cfg *transport.C
 		Credentials: cred,
 		Addr:        "127.0.0.1:0",
 		IdleTimeout: idleTimeout(suite == suiteChat),
+
+		MaxIdentitySessions: 10_000,
+
 		Handlers: map[transport.StreamType]transport.Handler{
 			transport.StreamRPC:  mux.ServeStream,
 			transport.StreamChat: rooms.ServeStream,
