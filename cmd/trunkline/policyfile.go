@@ -7,14 +7,20 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// maxPolicyFile bounds a policy file, in bytes.
-const maxPolicyFile = 1 << 20
+// maxPolicyFile bounds a policy file, in bytes. What TOML takes for the keys of one table grows with their square:
+// here it is below a second.
+const maxPolicyFile = 256 << 10
+
+// maxSubjects bounds what the rules of a policy name, the members of a group counted with each rule that has it:
+// all of it is looked through for each session.
+const maxSubjects = 100_000
 
 // policyFile is what a policy file looks like.
 type policyFile struct {
@@ -153,9 +159,10 @@ func tomlError(file string, err error) error {
 
 // A policyBuilder checks what TOML can't.
 type policyBuilder struct {
-	file   string
-	lines  map[place]int
-	groups map[string][]subject
+	file     string
+	lines    map[place]int
+	groups   map[string][]subject
+	subjects int // that the rules have named so far
 }
 
 // A place is where something stands in a file: the n-th table of a name, a key in it, a string in that key's
@@ -181,17 +188,27 @@ func (p place) of(value string) place {
 func (b *policyBuilder) index(text []byte) error {
 	var p unstable.Parser
 	p.Reset(text)
+	var newlines []uint32 // where they are; the parser's own Shape counts from the beginning each time
+	for i, c := range text {
+		if c == '\n' {
+			newlines = append(newlines, uint32(i)) // #nosec G115 -- at most maxPolicyFile
+		}
+	}
+	line := func(n *unstable.Node) int {
+		before, _ := slices.BinarySearch(newlines, n.Raw.Offset)
+		return before + 1
+	}
 	seen := make(map[string]int)
 	var at place
 	note := func(at place, n *unstable.Node) {
 		if _, ok := b.lines[at]; !ok {
-			b.lines[at] = p.Shape(n.Raw).Start.Line
+			b.lines[at] = line(n)
 		}
 	}
 	for p.NextExpression() {
 		e := p.Expression()
 		if key := upperKey(e); key != nil {
-			return &policyError{file: b.file, line: p.Shape(key.Raw).Start.Line, text: fmt.Sprintf("unknown key %q", key.Data)}
+			return &policyError{file: b.file, line: line(key), text: fmt.Sprintf("unknown key %q", key.Data)}
 		}
 		key := e.Key()
 		if !key.Next() {
@@ -263,14 +280,16 @@ func (b *policyBuilder) who(at place, who []subject) ([]subject, error) {
 		group := u.group()
 		if group == "" {
 			all = append(all, u)
-			continue
-		}
-		members, ok := b.groups[group]
-		if !ok {
+		} else if members, ok := b.groups[group]; ok {
+			all = append(all, members...)
+		} else {
 			return nil, b.fault(at.of(string(u)), "there is no group %s", u)
 		}
-		all = append(all, members...)
+		if b.subjects+len(all) > maxSubjects {
+			return nil, b.fault(at.of(string(u)), "the rules up to here name more than %d identities, those of groups counted each time", maxSubjects)
+		}
 	}
+	b.subjects += len(all)
 	return all, nil
 }
 

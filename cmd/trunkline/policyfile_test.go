@@ -188,11 +188,25 @@ func TestAFaultInAPolicyIsToldWithItsLine(t *testing.T) {
 	}
 }
 
+// A rule of a few bytes may name a group of many: that is bounded before it takes memory.
+func TestWhatTheRulesNameIsBounded(t *testing.T) {
+	group := "[groups]\nall = [" + strings.Repeat(`"ann",`, maxSubjects/4) + "]\n"
+	rule := "[[allow]]\nwho = [\"@all\"]\n"
+	assert.Len(t, parse(t, group+strings.Repeat(rule, 4)).allow, 4)
+	for _, text := range []string{
+		group + strings.Repeat(rule, 4) + "[[limit]]\nwho = [\"bob\"]\nsessions = 1\n",
+		group + strings.Repeat("\n", 7) + "[[allow]]\nwho = [\n" + strings.Repeat("\"@all\",", 4) + "\"bob\"]\n",
+	} {
+		_, err := parsePolicy("policy.toml", []byte(text))
+		assert.ErrorContains(t, err, "policy.toml:12: the rules up to here name more than 100000 identities")
+	}
+}
+
 func TestAPolicyFileThatIsTooLongIsNotRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "policy.toml")
 	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("#", maxPolicyFile+1)), 0o600))
 	_, err := readPolicy(file)
-	assert.ErrorContains(t, err, "policy.toml: more than 1048576 bytes")
+	assert.ErrorContains(t, err, "policy.toml: more than 262144 bytes")
 }
 
 // Whatever is in a file, it is a policy or refused.
