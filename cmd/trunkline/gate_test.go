@@ -249,3 +249,24 @@ func TestWhoHasGoneIsForgotten(t *testing.T) {
 		g.guard.mu.Unlock()
 	})
 }
+
+// M64: about to be opened: the policy changes right after the one before has admitted it.
+func TestM64NoSessionSlipsThroughAChangeOfThePolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := transporttest.New(t, 0)
+		guard := newGate(net.Authority().Domain(), parse(t, "[[allow]]\nwho = [\"*\"]\n"))
+		without := parse(t, "[[allow]]\nwho = [\"ann\"]\n")
+		srv := net.Listen(transport.Config{Authorize: func(ctx context.Context, p transport.Peer) error {
+			err := guard.admit(transport.SessionFrom(ctx), p.ID)
+			assert.NoError(t, err)
+			guard.apply(without)
+			return err
+		}})
+		_, err := net.TryDial(t.Context(), srv, "bob", transport.Config{})
+		code, _ := transport.CodeOf(err)
+		assert.Equal(t, transport.Unauthorized, code, "%v", err)
+		synctest.Wait()
+		assert.Zero(t, srv.Stats().Live)
+		assert.Empty(t, guard.people)
+	})
+}
