@@ -1,9 +1,9 @@
 package rpc_test
 
 import (
+	"context"
 	"io"
-	"slices"
-	"sync"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,82 +16,188 @@ import (
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
 
-// Large messages that come to a halt before their end hold memory, so what they hold is bounded, of one session and of
-// all. A call that finds none is answered before it has run; small ones, and other sessions', go on.
-func TestS5LargeMessagesThatAreNeverWhole(t *testing.T) {
+// S5: attacks on calls, each of them with somebody else there, who is answered.
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func grown(since uint64) int64 { return int64(heap()) - int64(since) }
+
+// head is the HEAD of a call with a codec.
+func head(method, codec string) []byte {
+	body := append([]byte{0x0a, byte(len(method))}, method...)
+	body = append(body, 0x1a, byte(len(codec)))
+	return transport.AppendFrame(nil, 0x01, append(body, codec...))
+}
+
+// attack opens a stream and writes b on it.
+func attack(t *testing.T, s *transport.Session, b []byte) *transport.Stream {
+	t.Helper()
+	str, err := s.OpenStream(t.Context(), transport.StreamRPC)
+	require.NoError(t, err)
+	_, err = str.Write(b)
+	require.NoError(t, err)
+	return str
+}
+
+// readEnd reads the answer to a stream that is no call of package rpc's, and returns its END.
+func readEnd(t *testing.T, str *transport.Stream) []byte {
+	t.Helper()
+	typ, body, err := str.ReadFrame(func(transport.FrameType) (uint64, bool) { return 1 << 20, true })
+	require.NoError(t, err)
+	require.Equal(t, transport.FrameType(0x05), typ)
+	return body
+}
+
+// exhausted begins an END with ResourceExhausted.
+var exhausted = []byte{0x08, byte(rpc.ResourceExhausted)}
+
+const bodies = 32 << 20
+
+// mallory and bob are two users of a server that holds bodies bytes.
+func malloryAndBob(t *testing.T, mux *rpc.Mux) (srv *transport.Server, mallory, bob *transport.Session) {
+	t.Helper()
+	n := transporttest.New(t, rtt)
+	srv = n.Listen(transport.Config{Handlers: handlers(mux), MaxBuffered: bodies})
+	return srv, n.Dial(srv, "mallory", transport.Config{}), n.Dial(srv, "bob", transport.Config{})
+}
+
+func limited(srv *transport.Server) int { return int(srv.Stats().Dropped[transport.DropBuffered]) }
+
+// Messages that are declared and never come whole take a quarter of what a server holds at most; another's call with a
+// large message is answered.
+func TestS5MessagesThatNeverComeWholeAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEcho(rpc.Config{})
-		n := transporttest.New(t, rtt)
-		const most = 16 << 20
-		srv := n.Listen(transport.Config{MaxBuffered: most, Handlers: map[transport.StreamType]transport.Handler{transport.StreamRPC: e.mux.ServeStream}})
-		bob := n.Dial(srv, "bob", transport.Config{})
-		mallory := n.Dial(srv, "mallory", transport.Config{})
-		head := unhex(t, headSay)
-		refused := 0
-		var held []*transport.Stream
-		for range 20 {
-			s, err := mallory.OpenStream(t.Context(), transport.StreamRPC)
-			require.NoError(t, err)
-			_, err = s.Write(transport.AppendFrameHeader(slices.Clip(head), 0x03, 1<<20))
-			require.NoError(t, err)
-			_, _ = s.Write(make([]byte, 1<<20-1)) // fails on a call that was refused
-			time.Sleep(10 * rtt)
-			s.SetReadDeadline(time.Now().Add(rtt))
-			if answer, err := io.ReadAll(s); err == nil {
-				refused++
-				assert.Contains(t, string(answer), "too many large ones are under way")
-				assert.Contains(t, string(answer), "\x28\x01", "R4: it has not started")
-			}
-			held = append(held, s)
+		srv, mallory, bob := malloryAndBob(t, newEcho(rpc.Config{}).mux)
+		before := heap()
+		begun := append(head("test.Echo/Bytes", "raw"), transport.AppendFrameHeader(nil, 0x03, 4<<20)...)
+		begun = append(begun, 1, 2, 3)
+		var streams []*transport.Stream
+		for range 500 {
+			streams = append(streams, attack(t, mallory, begun))
 		}
-		st := srv.Stats()
-		assert.LessOrEqual(t, st.Buffered, int64(most/2), "a quarter in messages, and as much as it likes in windows")
-		assert.Positive(t, refused)
-		assert.EqualValues(t, refused, st.Dropped[transport.DropBuffered])
-		for _, s := range []*transport.Session{mallory, bob} {
-			_, err := say.Call(t.Context(), s, &Text{Text: "small"})
-			require.NoError(t, err)
-		}
-		large := make(rpc.Raw, 1<<20)
-		_, err := octets.Call(t.Context(), bob, &large)
-		require.NoError(t, err, "another's large call")
-		assert.EqualValues(t, 3, e.calls.Load())
-		for _, s := range held {
+		time.Sleep(time.Second)
+		require.Positive(t, limited(srv))
+		require.Less(t, grown(before), int64(bodies))
+		large := rpc.Raw(make([]byte, 2<<20))
+		back, err := octets.Call(t.Context(), bob, &large)
+		require.NoError(t, err)
+		require.Len(t, *back, len(large))
+		require.Equal(t, exhausted, readEnd(t, streams[len(streams)-1])[:2])
+
+		for _, s := range streams {
 			s.Cancel(transport.StreamCanceled)
 		}
-		time.Sleep(10 * rtt)
+		time.Sleep(time.Second) // all that was held is free again: mallory may call, too
 		_, err = octets.Call(t.Context(), mallory, &large)
-		require.NoError(t, err, "what is given up is given back")
-		mallory.Abort(transport.Aborted, "")
-		bob.Abort(transport.Aborted, "")
-		time.Sleep(time.Second)
-		assert.Zero(t, srv.Stats().Buffered)
+		require.NoError(t, err)
 	})
 }
 
-// A HEAD that drips is cut like one that is late, and nothing waits for it.
-func TestS5HeadsThatDrip(t *testing.T) {
+// Who is refused for it knows that nothing has run.
+func TestS5CallThatIsTooMuchHasNotRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEcho(rpc.Config{})
-		_, client, _ := start(t, e.mux)
-		s, err := client.OpenStream(t.Context(), transport.StreamRPC)
+		n := transporttest.New(t, rtt)
+		srv := n.Listen(transport.Config{Handlers: handlers(e.mux), MaxBuffered: 1 << 20})
+		alice := n.Dial(srv, "alice", transport.Config{})
+		large := rpc.Raw(make([]byte, 1<<20))
+		_, err := octets.Call(t.Context(), alice, &large)
+		wantError(t, err, rpc.ResourceExhausted, rpc.NotStarted)
+		require.Zero(t, e.calls.Load())
+		small := rpc.Raw(make([]byte, 64<<10))
+		_, err = octets.Call(t.Context(), alice, &small)
 		require.NoError(t, err)
-		defer s.Cancel(transport.StreamCanceled)
-		began := time.Now()
-		var drip sync.WaitGroup
-		defer drip.Wait()
-		drip.Go(func() {
-			for _, b := range unhex(t, headSay+dataHi) {
-				if _, err := s.Write([]byte{b}); err != nil {
-					return
+	})
+}
+
+// Answers that nobody reads are bounded, too, and those of streams.
+func TestS5ClientThatNeverReadsIsBounded(t *testing.T) {
+	for _, method := range []string{"test.Big/Once", "test.Big/Stream"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEcho(rpc.Config{})
+				big := func() *rpc.Raw { b := rpc.Raw(make([]byte, 1<<20)); return &b }
+				rpc.Handle(e.mux, rpc.Unary[rpc.Raw, rpc.Raw]("test.Big/Once"), func(context.Context, *rpc.Raw) (*rpc.Raw, error) {
+					return big(), nil
+				})
+				rpc.Handle(e.mux, rpc.ServerStream[rpc.Raw, rpc.Raw]("test.Big/Stream"), func(_ context.Context, _ *rpc.Raw, out *rpc.Sender[rpc.Raw]) error {
+					for {
+						if err := out.Send(big()); err != nil {
+							return err
+						}
+					}
+				})
+				srv, mallory, bob := malloryAndBob(t, e.mux)
+				before := heap()
+				request := transport.AppendFrame(head(method, "raw"), 0x03, []byte("x"))
+				var streams []*transport.Stream
+				for range 500 {
+					streams = append(streams, attack(t, mallory, request))
+				}
+				time.Sleep(5 * time.Second)
+				require.Positive(t, limited(srv))
+				require.Less(t, grown(before), int64(2*bodies)) // with what the client has received
+				large := rpc.Raw(make([]byte, 2<<20))
+				_, err := octets.Call(t.Context(), bob, &large)
+				require.NoError(t, err)
+				for _, s := range streams {
+					s.Cancel(transport.StreamCanceled)
 				}
 				time.Sleep(time.Second)
-			}
+				_, err = octets.Call(t.Context(), mallory, &large)
+				require.NoError(t, err)
+			})
 		})
-		answer, err := io.ReadAll(s)
+	}
+}
+
+// The time for HEAD is for the whole of it.
+func TestM23HeadThatDripsIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, mallory, bob := malloryAndBob(t, newEcho(rpc.Config{}).mux)
+		began := time.Now()
+		h := head("test.Echo/Bytes", "raw")
+		str := attack(t, mallory, h[:1])
+		for i := 1; i < len(h); i++ {
+			if _, err := str.Write(h[i : i+1]); err != nil {
+				break
+			}
+			time.Sleep(time.Second)
+		}
+		require.Less(t, time.Since(began), 7*time.Second)
+		require.Equal(t, []byte{0x08, byte(rpc.DeadlineExceeded)}, readEnd(t, str)[:2])
+		_, err := say.Call(t.Context(), bob, &Text{Text: "hi"})
 		require.NoError(t, err)
-		assert.Contains(t, string(answer), "HEAD did not arrive within 5s")
-		assert.Less(t, time.Since(began), 6*time.Second)
-		assert.Zero(t, e.calls.Load())
 	})
+}
+
+// M7: what declares more than its limit is refused as declared, and costs nothing.
+func TestM7OversizedDeclarationsAreRefused(t *testing.T) {
+	data := head("test.Echo/Bytes", "raw")
+	for name, b := range map[string][]byte{
+		"HEAD": transport.AppendFrameHeader(nil, 0x01, 1<<40),
+		"DATA": append(data, transport.AppendFrameHeader(nil, 0x03, 1<<40)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, mallory, bob := malloryAndBob(t, newEcho(rpc.Config{}).mux)
+				before := heap()
+				for range 100 {
+					str := attack(t, mallory, b)
+					require.Equal(t, exhausted, readEnd(t, str)[:2])
+					_, err := str.Read(make([]byte, 1))
+					require.ErrorIs(t, err, io.EOF)
+				}
+				assert.Less(t, grown(before), int64(4<<20))
+				_, err := say.Call(t.Context(), bob, &Text{Text: "hi"})
+				require.NoError(t, err)
+			})
+		})
+	}
 }

@@ -69,7 +69,7 @@ func (c *clientCall) receiveError(err error) error {
 		return c.finish(Errorf(ResourceExhausted, "response: %w", e), transport.StreamTooLarge)
 	}
 	if errors.Is(err, transport.ErrBuffersFull) {
-		return c.finish(Errorf(ResourceExhausted, "response: too many large ones are under way"), transport.StreamExcessiveLoad)
+		return c.finish(Errorf(ResourceExhausted, "response: %w", err), transport.StreamExcessiveLoad)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		// A peer that keeps to the protocol cannot do that, whatever befalls it: it would

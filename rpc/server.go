@@ -46,6 +46,8 @@ type serverCall struct {
 	cut        atomic.Bool // the deadline has cut a message in its midst: nothing may follow it
 	began      time.Time   // if somebody observes
 	in, sent   atomic.Int64
+	size       int    // of the newest message of the request, in bytes
+	holds      [2]int // of the request of one message, and of the answer: what the stream holds until the call's end
 
 	mu         sync.Mutex // guards what follows
 	header     Metadata
@@ -80,6 +82,7 @@ func (c *serverCall) run(parent context.Context) {
 			buf, err = nil, Errorf(Internal, "handler failed")
 		}
 		c.finish(buf, err)
+		c.unhold()
 		c.ctx.end()
 	}()
 	buf, err = c.serve()
@@ -145,8 +148,34 @@ func (c *serverCall) serve() (*buffer, error) {
 	if err != nil || res == nil {
 		return nil, err
 	}
-	return c.encode(res)
+	buf, err := c.encode(res)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.hold(1, len(buf.bytes())); err != nil {
+		buf.free()
+		return nil, err
+	}
+	return buf, nil
 }
+
+// hold counts n bytes as held until unhold.
+func (c *serverCall) hold(what, n int) error {
+	if err := c.str.Hold(n); err != nil {
+		return buffersFull(err)
+	}
+	c.holds[what] = n
+	return nil
+}
+
+func (c *serverCall) unhold() {
+	for _, n := range c.holds {
+		c.str.Unhold(n)
+	}
+}
+
+// buffersFull is what transport.ErrBuffersFull means for a call.
+func buffersFull(err error) error { return Errorf(ResourceExhausted, "server is busy: %w", err) }
 
 func (c *serverCall) describe() Call {
 	return Call{Method: c.method.name, Codec: c.codec, Peer: c.str.Session().Peer(), Metadata: c.metadata}
@@ -158,6 +187,9 @@ func (c *serverCall) request(m any) error {
 	case errors.Is(err, io.EOF):
 		return Errorf(InvalidArgument, "request without a message")
 	case err != nil:
+		return err
+	}
+	if err := c.hold(0, c.size); err != nil { // until the handler has returned
 		return err
 	}
 	// The handler starts on the message, not on the FIN. But what has come together with
@@ -191,7 +223,8 @@ func (c *serverCall) recv(m any) error {
 		return Errorf(InvalidArgument, "misplaced HEAD")
 	}
 	c.out.received()
-	c.in.Add(int64(len(body)))
+	c.size = len(body)
+	c.in.Add(int64(c.size))
 	if err := decode(body, own, c.codec, m, true); err != nil {
 		return Errorf(InvalidArgument, "malformed request: %w", err)
 	}
@@ -207,7 +240,7 @@ func (c *serverCall) requestError(err error) error {
 		return Errorf(InvalidArgument, "malformed request: %w", err)
 	}
 	if errors.Is(err, transport.ErrBuffersFull) {
-		return Errorf(ResourceExhausted, "request: too many large ones are under way")
+		return buffersFull(err)
 	}
 	if errors.Is(err, io.EOF) {
 		return io.EOF
@@ -269,7 +302,13 @@ func (c *serverCall) send(m any) error {
 	if err != nil {
 		return err
 	}
+	size := len(buf.bytes())
+	if err := c.str.Hold(size); err != nil { // while the peer lets it wait
+		buf.free()
+		return buffersFull(err)
+	}
 	n, err := c.out.write(c.str, buf.bytes())
+	c.str.Unhold(size)
 	buf.free()
 	return c.written(n, err)
 }

@@ -318,6 +318,43 @@ func TestS5PingsWithoutEnd(t *testing.T) {
 	})
 }
 
+// M72: control frames without end close the connection, whoever reads the answers; as many as a session needs do not.
+func TestM72FloodOfControlFramesIsAbuse(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"PING":   transport.AppendPing(0),
+		"PONG":   transport.AppendPong(),
+		"GOAWAY": transport.AppendGoAway(0, 0, 0, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, n *transporttest.Network) {
+				srv := n.Listen(transport.Config{Handlers: on(echo)})
+				bob := n.Dial(srv, "bob", transport.Config{})
+				p, r := live(t, n, srv, 1, 1)
+				go func() {
+					for {
+						if _, _, err := r.ReadFrame(anyFrame); err != nil {
+							return
+						}
+					}
+				}()
+				for range 10 * transport.ControlBurst { // for as long as it takes, at a rate that is allowed
+					p.control(frame)
+					time.Sleep(60 * time.Millisecond)
+				}
+				require.NoError(t, context.Cause(p.conn.Context()))
+				var flood []byte
+				for range 3 * transport.ControlBurst {
+					flood = append(flood, frame...)
+				}
+				_, _ = p.ctl.Write(flood)
+				p.requireClosed(transport.ExcessiveLoad)
+				assert.EqualValues(t, 1, srv.Stats().Dropped[transport.DropControl])
+				requireEcho(t, bob)
+			})
+		})
+	}
+}
+
 // Lengths that are declared and never come cost nothing, and those over the limit are refused before that.
 func TestS5OversizedDeclarationsOnControl(t *testing.T) {
 	for _, declared := range []int{transport.MaxControlFrame + 1, 1 << 40, math.MaxInt64 >> 2} {

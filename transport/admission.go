@@ -32,19 +32,19 @@ type admission struct {
 	maxHandshakes int // 0: no limit
 	maxPerAddress int // 0: no limit
 	counters      *counters
-	buffers       *budget
+	windows       *budget
 
 	mu         sync.Mutex // guards what follows; no other lock is taken with it held
 	handshakes int        // connections that have not come to WELCOME
 	addresses  map[netip.Prefix]int
 }
 
-func newAdmission(cfg *Config, counters *counters, buffers *budget) *admission {
+func newAdmission(cfg *Config, counters *counters, windows *budget) *admission {
 	return &admission{
 		maxHandshakes: max(0, cfg.MaxHandshakes),
 		maxPerAddress: max(0, cfg.MaxPerAddress),
 		counters:      counters,
-		buffers:       buffers,
+		windows:       windows,
 		addresses:     make(map[netip.Prefix]int),
 	}
 }
@@ -145,7 +145,7 @@ func (ad *admitted) end() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	ad.over.Store(true)
-	a.buffers.give(ad.window.Swap(0))
+	a.windows.give(ad.window.Swap(0))
 	ad.welcomeLocked()
 	if !ad.address.IsValid() {
 		return

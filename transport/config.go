@@ -153,10 +153,10 @@ type Config struct {
 	// are 30 MB; negative: no limit.
 	MaxHandshakes int
 
-	// MaxBuffered is how many bytes a server holds at most for what peers have sent and is not whole, or
-	// not read, yet, beyond 65 KiB a stream and the 8 MiB of unread data that each connection has to begin with: messages in
-	// reassembly ([Stream.BoundBuffers]), and larger windows. One session, or all streams of a client's, may have a quarter
-	// of it in messages. Default 1 GiB; negative: no limit.
+	// MaxBuffered is how many bytes a server holds at most of messages that are longer than 2 KiB: not whole yet, in the hands of
+	// a handler, or waiting for a peer to read them ([Stream.BoundBuffers], [Stream.Hold]). One identity has a quarter of it at
+	// most, no more than would be left to others, and 256 KiB in any case. Receive windows may grow by as much again,
+	// beyond the 8 MiB that each connection has to begin with. Default 1 GiB; negative: no limit.
 	MaxBuffered int64
 
 	qlog *qlogDir // of QlogDir, if it is set

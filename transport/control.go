@@ -33,6 +33,13 @@ const maxControlFrame = 16 << 10
 // does not read.
 const controlWriteTimeout = 5 * time.Second
 
+// How many control frames a peer may send: so many at once, and then one each time. Those of a session are a few, and a
+// PING each 5 s; each costs an answer.
+const (
+	controlBurst = 256
+	controlEvery = 50 * time.Millisecond
+)
+
 func controlLimit(t FrameType) (uint64, bool) {
 	return maxControlFrame, t%2 == 1 && t <= framePong
 }
@@ -74,9 +81,17 @@ func (l *link) sendLocked(frames []byte) error {
 
 // readControl serves the control stream until the connection ends.
 func (l *link) readControl() {
+	var allowance bucket
 	for {
 		t, body, err := l.messages.ReadFrame(controlLimit)
 		if err == nil {
+			if !allowance.take(time.Now(), controlBurst, controlEvery) {
+				if l.sess.server != nil {
+					l.sess.server.counters.drop(DropControl)
+				}
+				l.close(ExcessiveLoad, "too many control frames")
+				return
+			}
 			err = l.handleControl(t, body)
 		}
 		if err == nil {

@@ -51,7 +51,6 @@ func newClientSession(cfg *Config, addr string) (*Session, error) {
 	}
 	s := newSession(cfg, id, key)
 	s.redial = &redial{addr: addr, socket: cfg.PacketConn}
-	s.buffers = newBudget(nil, sessionBuffers(cfg))
 	return s, nil
 }
 

@@ -10,15 +10,17 @@ const (
 	DropIdentity                   // sessions refused, or held ones dropped: [Config.MaxIdentitySessions]
 	DropSessions                   // the same: [Config.MaxSessions]
 	DropBuffered                   // messages refused: [Config.MaxBuffered]
+	DropControl                    // connections closed for too many control frames
 	DropWindow                     // windows that did not grow, for the same reason
 )
 
 // Drops returns all limits, for who counts by them.
 func Drops() []Drop {
-	return []Drop{DropHandshakes, DropAddress, DropIdentity, DropSessions, DropBuffered, DropWindow}
+	return []Drop{DropHandshakes, DropAddress, DropIdentity, DropSessions, DropBuffered, DropControl, DropWindow}
 }
 
-// String returns the name of the limit: "handshakes", "address", "identity", "sessions", "buffered", "window".
+// String returns the name of the limit: "handshakes", "address", "identity", "sessions", "buffered",
+// "control", "window".
 func (d Drop) String() string {
 	switch d {
 	case DropHandshakes:
@@ -31,6 +33,8 @@ func (d Drop) String() string {
 		return "sessions"
 	case DropBuffered:
 		return "buffered"
+	case DropControl:
+		return "control"
 	case DropWindow:
 		return "window"
 	}

@@ -73,6 +73,16 @@ func (a *attempts) bucketLocked(p netip.Prefix, now time.Time) *bucket {
 	return b
 }
 
+// take takes one from the bucket, and says whether there was one.
+func (b *bucket) take(now time.Time, burst float64, every time.Duration) bool {
+	b.fill(now, burst, every)
+	if b.level < 1 {
+		return false
+	}
+	b.level--
+	return true
+}
+
 func (b *bucket) fill(now time.Time, burst float64, every time.Duration) {
 	if b.at.IsZero() {
 		b.level = burst

@@ -21,6 +21,7 @@ const (
 	MaxUnknownStreams = maxUnknownStreams
 	CloseGrace        = closeGrace
 	MaxControlFrame   = maxControlFrame
+	ControlBurst      = controlBurst
 )
 
 // CloseCodeRows returns the registry as text, for the test of the table.

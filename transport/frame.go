@@ -95,8 +95,8 @@ type FrameReader struct {
 
 	large *[]byte // where such a body was put, to be used again
 
-	budget *budget // for what is longer than bodyChunk
-	held   int64   // bytes of it
+	bodies  *ownBodies // which counts such bodies; nil if nobody does
+	counted int64      // bytes of the newest one
 }
 
 // A peeker waits for bytes without a place to put them, as quic-go's streams do.
@@ -113,7 +113,7 @@ func NewFrameReader(r io.Reader) *FrameReader { return &FrameReader{r: r} }
 // The error is io.EOF when the stream ends between two frames, and wraps
 // io.ErrUnexpectedEOF when it ends inside one; os.ErrDeadlineExceeded, after which the next call
 // goes on where this one ended; a [*FrameTooLargeError] or an
-// [*UnknownFrameError] when the peer broke the rules; or what the underlying
+// [*UnknownFrameError] when the peer broke the rules; [ErrBuffersFull]; or what the underlying
 // reader said.
 func (f *FrameReader) ReadFrame(limit FrameLimit) (FrameType, []byte, error) {
 	t, body, _, err := f.readFrame(limit, false)
@@ -130,6 +130,7 @@ func (f *FrameReader) ReadOwnFrame(limit FrameLimit) (t FrameType, body []byte, 
 func (f *FrameReader) readFrame(limit FrameLimit, keep bool) (_ FrameType, _ []byte, own bool, _ error) {
 	for {
 		if f.header == 0 {
+			f.uncount() // nothing of the last body is needed any more
 			t, err := f.readVarint(true)
 			if err != nil {
 				return 0, nil, false, err
@@ -202,14 +203,22 @@ func (f *FrameReader) readBody(n int, keep bool) (_ []byte, own bool, _ error) {
 	f.body = nil
 	if body == nil {
 		f.own = keep
-		body = f.place(min(n, bodyChunk))
+		if body = f.place(min(n, bodyChunk)); body == nil {
+			return nil, false, ErrBuffersFull
+		}
 	}
 	for len(body) < n {
 		if len(body) == cap(body) {
-			var err error
-			if body, err = f.grow(body, min(n, 2*cap(body))); err != nil {
+			room := min(n, 2*cap(body))
+			if !f.count(int64(room)) {
 				f.body = body
-				return nil, false, err
+				return nil, false, ErrBuffersFull
+			}
+			grown := make([]byte, len(body), room)
+			copy(grown, body)
+			body = grown
+			if !f.own {
+				*f.large = body
 			}
 		}
 		m, err := f.Read(body[len(body):min(n, cap(body))])
@@ -222,8 +231,11 @@ func (f *FrameReader) readBody(n int, keep bool) (_ []byte, own bool, _ error) {
 	return body, f.own, nil
 }
 
-// place returns where a body goes of which the first n bytes are awaited.
+// place returns where a body goes of which the first n bytes are awaited; nil if there is no room.
 func (f *FrameReader) place(n int) []byte {
+	if !f.count(int64(n)) {
+		return nil
+	}
 	if f.own {
 		return make([]byte, 0, n)
 	}
@@ -330,6 +342,7 @@ func (f *FrameReader) recycle() {
 // ReadFrame returned become invalid.
 func (f *FrameReader) free() {
 	f.giveBack()
+	f.uncount()
 	f.off, f.end, f.body = 0, 0, nil
 	f.err = io.ErrClosedPipe
 }
@@ -345,7 +358,6 @@ func (f *FrameReader) giveBack() {
 		}
 		f.large = nil
 	}
-	f.giveBudget()
 }
 
 // Peek is how a stream's FrameReader waits.

@@ -33,7 +33,8 @@ type Server struct {
 	counters *counters
 
 	admission *admission
-	buffers   *budget // of all sessions
+	windows   budget // that receive windows have grown by
+	bodies    bodies
 
 	enrolling enrolling
 
@@ -43,7 +44,7 @@ type Server struct {
 
 	mu       sync.Mutex // guards what follows; taken before a session's lock
 	sessions map[SessionID]*Session
-	owned    map[certs.ID]int        // sessions, by identity
+	owners   map[certs.ID]*owner     // who have sessions
 	greeting map[*quic.Conn]struct{} // connections that have not said HELLO, or enrol
 }
 
@@ -64,14 +65,15 @@ func Listen(cfg *Config) (*Server, error) {
 		cfg:      cfg,
 		pc:       pc,
 		counters: newCounters(),
-		buffers:  newBudget(nil, cfg.MaxBuffered),
+		windows:  budget{most: cfg.MaxBuffered},
 		sessions: make(map[SessionID]*Session),
-		owned:    make(map[certs.ID]int),
+		owners:   make(map[certs.ID]*owner),
 		greeting: make(map[*quic.Conn]struct{}),
 	}
 	srv.clients.Store(newClientVerifier(cfg.Credentials))
 	conf := serverTLS(cfg, srv.counters, &srv.clients)
-	srv.admission = newAdmission(cfg, srv.counters, srv.buffers)
+	srv.bodies.most, srv.bodies.counters = cfg.MaxBuffered, srv.counters
+	srv.admission = newAdmission(cfg, srv.counters, &srv.windows)
 	srv.tr = &quic.Transport{
 		Conn:                pc,
 		StatelessResetKey:   (*quic.StatelessResetKey)(cfg.StatelessResetKey),
@@ -403,11 +405,8 @@ func (srv *Server) register(l *link, peer Peer, hello *controlpb.Hello) (s *Sess
 			return nil, false, "", err
 		}
 		s = newSession(srv.cfg, id, key)
-		s.server, s.owner, s.buffers = srv, peer.ID, newBudget(srv.buffers, sessionBuffers(srv.cfg))
-		if s.buffers != nil {
-			s.buffers.refused = func() { srv.counters.drop(DropBuffered) }
-		}
-		srv.addLocked(s)
+		s.server = srv
+		srv.addLocked(s, peer.ID)
 		if hello.GetAttempt() > 1 {
 			why = "the server does not know the session (any more)"
 		}

@@ -69,12 +69,12 @@ type Session struct {
 	server *Server // nil on the client side
 	id     SessionID
 	key    [16]byte        // the resume key; never logged
-	owner  certs.ID        // for whom a server made it
+	owner  *owner          // for whom a server made it
 	ctx    context.Context // ends with the state ended
 	cancel context.CancelCauseFunc
 	cred   atomic.Pointer[certs.Credentials] // a client's, for its next connection
 
-	buffers *budget // for messages in reassembly
+	bodies *ownBodies // the owner's; nil on a client
 
 	mu        sync.Mutex // guards what follows
 	state     State

@@ -39,7 +39,7 @@ type Stats struct {
 	Dropped map[Drop]uint64
 
 	Handshakes int   // connections on their way from the first packet to WELCOME
-	Buffered   int64 // bytes of Config.MaxBuffered that are taken
+	Buffered   int64 // bytes that Config.MaxBuffered bounds
 }
 
 // Stats returns what the server does, and has done. It looks at every session, which takes about a
@@ -50,9 +50,7 @@ func (srv *Server) Stats() Stats {
 	st.Greeting = len(srv.greeting)
 	srv.mu.Unlock()
 	st.Handshakes = srv.admission.count()
-	if srv.buffers != nil {
-		st.Buffered = srv.buffers.used.Load()
-	}
+	st.Buffered = srv.bodies.held.Load() + srv.windows.used.Load()
 	for _, s := range srv.Sessions() {
 		switch one := s.Stats(); one.State {
 		case StateLive:

@@ -119,7 +119,7 @@ var (
 	descEndings     = desc("trunkline_session_endings_total", "Ends of sessions.", "code", "by")
 	descHandshakes  = desc("trunkline_handshakes", "Connections on their way from the first packet to WELCOME.")
 	descBuffered    = desc("trunkline_buffered_bytes", "Memory that peers take for what is not whole, or not read, yet.")
-	descLimits      = desc("trunkline_limit_drops_total", "What a limit has refused or dropped: first packets of connections (handshakes, address), sessions (identity, sessions), messages (buffered), growth of receive windows (window).", "limit")
+	descLimits      = desc("trunkline_limit_drops_total", "What a limit has refused or dropped: first packets of connections (handshakes, address), sessions (identity, sessions), messages (buffered), connections (control), growth of receive windows (window).", "limit")
 
 	descChatStreams  = desc("trunkline_chat_streams", "Chat streams that are open.")
 	descRooms        = desc("trunkline_chat_rooms", "Rooms that have members.")
