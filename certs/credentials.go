@@ -24,6 +24,11 @@ type Credentials struct {
 	// self-signed certificate of that key. It is what a join token and known_servers know.
 	AuthorityKey Fingerprint
 
+	// CAs, if there are any, are trusted instead of Authority and AuthorityKey, as in the Web PKI: the peer may be of
+	// any trust domain, and a server must have the name by which it was dialled, see [Credentials.VerifyServerAt]. Each
+	// vouches for every domain, unless its name constraints say otherwise. The default is none.
+	CAs []*x509.Certificate
+
 	// Now is the clock for verification. The default is [time.Now]. TLS has a
 	// clock of its own, tls.Config.Time.
 	Now func() time.Time
@@ -55,11 +60,14 @@ func (c *Credentials) ID() ID {
 	return id
 }
 
-// Roots returns a new pool with the pinned authority alone. It is never nil,
+// Roots returns a new pool with the pinned authority alone, or with the CAs. It is never nil,
 // which crypto/tls and crypto/x509 would take for the roots of the system.
 func (c *Credentials) Roots() *x509.CertPool {
 	pool := x509.NewCertPool()
-	if c.Authority != nil {
+	for _, ca := range c.CAs {
+		pool.AddCert(ca)
+	}
+	if len(c.CAs) == 0 && c.Authority != nil {
 		pool.AddCert(c.Authority)
 	}
 	return pool
@@ -68,7 +76,7 @@ func (c *Credentials) Roots() *x509.CertPool {
 // VerifyClient returns the identity of a client that presented chain, the
 // PeerCertificates of a tls.ConnectionState: leaf first. The chain must lead to
 // the pinned authority, be valid now, and be for clients; the leaf must name, in
-// its one URI SAN, a user of the authority's domain (X.509-SVID, section 5.2).
+// its one URI SAN, a user of the authority's domain (X.509-SVID, section 5.2), or with CAs of any.
 // The error is a [*VerifyError]. Whether the peer holds the key is for TLS to
 // check, and whether it was revoked for [Home.CheckRevoked].
 func (c *Credentials) VerifyClient(chain []*x509.Certificate) (ID, error) {
@@ -78,25 +86,24 @@ func (c *Credentials) VerifyClient(chain []*x509.Certificate) (ID, error) {
 // VerifyServer is VerifyClient for the other side: the chain must be for servers,
 // and the leaf must name the server of the authority's domain. The host name is
 // not checked, because the server is whoever the pinned authority says it is,
-// under any address.
+// under any address. With CAs nobody is accepted: that needs [Credentials.VerifyServerAt].
 func (c *Credentials) VerifyServer(chain []*x509.Certificate) (ID, error) {
+	if len(c.CAs) > 0 {
+		return c.VerifyServerAt("", chain)
+	}
 	return c.verify(chain, x509.ExtKeyUsageServerAuth, kindServer)
 }
 
 func (c *Credentials) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, kind idKind) (ID, error) {
-	if c.Authority == nil && !c.AuthorityKey.IsZero() {
+	own := len(c.CAs) > 0
+	if !own && c.Authority == nil && !c.AuthorityKey.IsZero() {
 		return c.verifyByKey(chain, usage, kind)
 	}
 	fail := func(reason Reason, err error) (ID, error) {
-		e := &VerifyError{Reason: reason, Expected: FingerprintOf(c.Authority), Err: err}
-		if len(chain) > 0 {
-			e.Peer = FingerprintOf(chain[0])
-			e.Got = FingerprintOf(chain[len(chain)-1])
-		}
-		return ID{}, e
+		return ID{}, c.failure(chain, reason, err)
 	}
 
-	if c.Authority == nil {
+	if !own && c.Authority == nil {
 		return fail(UnknownAuthority, errors.New("no authority is pinned"))
 	}
 	if len(chain) == 0 || slices.Contains(chain, nil) {
@@ -114,17 +121,32 @@ func (c *Credentials) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, 
 	if err != nil {
 		return fail(BadIdentity, err)
 	}
-	domain, err := authorityDomain(c.Authority)
-	if err != nil {
-		return fail(WrongDomain, err)
-	}
-	if id.Domain != domain {
-		return fail(WrongDomain, errors.New(id.String()+" is not of "+domain))
+	if !own {
+		domain, err := authorityDomain(c.Authority)
+		if err != nil {
+			return fail(WrongDomain, err)
+		}
+		if id.Domain != domain {
+			return fail(WrongDomain, errors.New(id.String()+" is not of "+domain))
+		}
 	}
 	if id.kind != kind {
 		return fail(BadIdentity, errors.New(id.String()+" is not for this side of a session"))
 	}
 	return id, nil
+}
+
+// failure says why whoever presented chain is not accepted.
+func (c *Credentials) failure(chain []*x509.Certificate, reason Reason, err error) *VerifyError {
+	e := &VerifyError{Reason: reason, Err: err}
+	if len(c.CAs) == 0 {
+		e.Expected = FingerprintOf(c.Authority)
+	}
+	if len(chain) > 0 {
+		e.Peer = FingerprintOf(chain[0])
+		e.Got = FingerprintOf(chain[len(chain)-1])
+	}
+	return e
 }
 
 func (c *Credentials) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage) error {

@@ -259,13 +259,13 @@ func TestTheIDIsFoundWithoutAParsedLeaf(t *testing.T) {
 
 func TestEveryReasonHasAName(t *testing.T) {
 	seen := map[string]bool{}
-	for r := certs.NoCertificate; r <= certs.BadIdentity; r++ {
+	for r := certs.NoCertificate; r <= certs.WrongHost; r++ {
 		assert.NotContains(t, r.String(), "reason(")
 		assert.False(t, seen[r.String()], r)
 		seen[r.String()] = true
 	}
 	assert.Equal(t, "reason(0)", certs.Reason(0).String())
-	assert.Equal(t, "reason(7)", certs.Reason(7).String())
+	assert.Equal(t, "reason(8)", certs.Reason(8).String())
 }
 
 // The names of a server are checked by nobody here, but the certificates must do

@@ -26,6 +26,8 @@ const (
 	// BadIdentity: not exactly one URI SAN, or not the identity of a user where
 	// a client is expected, or of the server where the server is.
 	BadIdentity
+	// WrongHost: the server does not have the name by which it was dialled. With [Credentials.CAs] alone.
+	WrongHost
 )
 
 // String returns the reason in words.
@@ -43,6 +45,8 @@ func (r Reason) String() string {
 		return "wrong trust domain"
 	case BadIdentity:
 		return "bad identity"
+	case WrongHost:
+		return "wrong host name"
 	default:
 		return fmt.Sprintf("reason(%d)", uint8(r))
 	}
@@ -52,7 +56,7 @@ func (r Reason) String() string {
 type VerifyError struct {
 	Reason Reason
 
-	// Expected is the key of the pinned authority.
+	// Expected is the key of the pinned authority, zero with [Credentials.CAs].
 	Expected Fingerprint
 	// Got is the key of the last certificate that the peer presented: that of
 	// its authority, if it is one of ours. It is unverified, and zero if there
@@ -70,7 +74,7 @@ type VerifyError struct {
 func (e *VerifyError) Error() string {
 	var b strings.Builder
 	b.WriteString("verify peer: " + e.Reason.String())
-	if e.Reason == UnknownAuthority {
+	if e.Reason == UnknownAuthority && !e.Expected.IsZero() {
 		fmt.Fprintf(&b, " (expected %s, got %s)", e.Expected, e.Got)
 	}
 	if e.Err != nil {

@@ -66,7 +66,12 @@ func (s *Session) connect(ctx context.Context) error {
 		return &Error{Code: Lost, Reason: "no such address: " + s.redial.addr, Err: err}
 	}
 	first := socketOn(pc)
-	conf, server := clientTLS(s.cfg, s.cred.Load())
+	host, _, err := net.SplitHostPort(s.redial.addr)
+	if err != nil {
+		_ = pc.Close()
+		return &Error{Code: Lost, Reason: "no such address: " + s.redial.addr, Err: err}
+	}
+	conf, server := clientTLS(s.cfg, s.cred.Load(), host)
 	conn, err := first.tr.Dial(ctx, udpAddr, conf, s.cfg.quicConfig())
 	if err != nil {
 		first.close()

@@ -67,7 +67,7 @@ func AppendPong() []byte { return appendMessage(nil, framePong, &controlpb.Pong{
 
 // ClientTLS returns the TLS configuration of a client.
 func ClientTLS(cfg *Config) *tls.Config {
-	conf, _ := clientTLS(cfg, cfg.Credentials)
+	conf, _ := clientTLS(cfg, cfg.Credentials, "")
 	return conf
 }
 

@@ -21,8 +21,8 @@ const (
 
 // tlsConfig returns the part of the TLS configuration that both sides share: TLS 1.3
 // only, mutual, no tickets and so no resumption and no 0-RTT. The chain is
-// verified by verify alone, against the pinned authority: names and purposes are SPIFFE's, not
-// DNS's, so crypto/tls's own check does not apply.
+// verified by verify alone, against the pinned authority or CAs: identities and purposes are SPIFFE's, so
+// crypto/tls's own check is not enough.
 func tlsConfig(verify func(tls.ConnectionState) error) *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
@@ -59,14 +59,17 @@ func newClientVerifier(cred *certs.Credentials) *verifier {
 	return newVerifier(cred, cred.VerifyClient)
 }
 
-// clientTLS returns the TLS configuration of a client with cred, and what verifies its server.
-func clientTLS(cfg *Config, cred *certs.Credentials) (*tls.Config, *verifier) {
-	v := newVerifier(cred, cred.VerifyServer)
+// clientTLS returns the TLS configuration of a client with cred, and what verifies the server that is dialled as host.
+func clientTLS(cfg *Config, cred *certs.Credentials, host string) (*tls.Config, *verifier) {
+	v := newVerifier(cred, func(chain []*x509.Certificate) (certs.ID, error) { return cred.VerifyServerAt(host, chain) })
 	t := tlsConfig(func(cs tls.ConnectionState) error { return withAlert(v.inHandshake(cs)) })
 	t.Certificates = []tls.Certificate{cred.Certificate}
 	t.Time = cred.Now
 	t.KeyLogWriter = cfg.KeyLog
-	t.InsecureSkipVerify = true //nolint:forbidigo // VerifyConnection verifies the chain, the purpose and the SPIFFE ID
+	t.InsecureSkipVerify = true //nolint:forbidigo // VerifyConnection verifies the chain, the purpose, the SPIFFE ID, and with CAs the host name
+	if len(cred.CAs) > 0 {
+		t.ServerName = host // else quic-go names the address that host resolved to
+	}
 	return t, v
 }
 
@@ -83,7 +86,7 @@ func withAlert(err error) error {
 			alert = tlsExpired
 		case certs.UnknownAuthority:
 			alert = tlsUnknownCA
-		case certs.NoCertificate, certs.WrongPurpose, certs.WrongDomain, certs.BadIdentity:
+		case certs.NoCertificate, certs.WrongPurpose, certs.WrongDomain, certs.BadIdentity, certs.WrongHost:
 		}
 	}
 	return fmt.Errorf("%w (%w)", err, alert)
@@ -135,6 +138,11 @@ func (v *verifier) inHandshake(cs tls.ConnectionState) error {
 	a := accepted{leaf: cs.PeerCertificates[0], until: cs.PeerCertificates[0].NotAfter, id: id}
 	if v.authority != nil && v.authority.NotAfter.Before(a.until) { // which the peer need not send
 		a.until = v.authority.NotAfter
+	}
+	for _, ca := range v.cred.CAs { // one that is not in this chain costs no more than another look
+		if ca.NotAfter.Before(a.until) {
+			a.until = ca.NotAfter
+		}
 	}
 	for _, cert := range cs.PeerCertificates {
 		if cert.NotAfter.Before(a.until) {

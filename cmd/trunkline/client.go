@@ -40,7 +40,7 @@ type clientFlags struct {
 	trace   traceFlags
 }
 
-// clientFlags adds --server, --as, --cert, --key and --home, and what is for debugging.
+// clientFlags adds --server, --as, --cert, --key, --ca and --home, and what is for debugging.
 func (a *app) clientFlags(fs *pflag.FlagSet) clientFlags {
 	return clientFlags{
 		server:   fs.String("server", a.getenv("TRUNKLINE_SERVER"), "`HOST:PORT` of the server (default $TRUNKLINE_SERVER, where the home joined, or "+defaultServer+")"),

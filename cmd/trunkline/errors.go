@@ -96,7 +96,7 @@ func hintFor(err error) string {
 	if e, ok := errors.AsType[*certs.PinError](err); ok {
 		return forgetHint(e)
 	}
-	if e, ok := errors.AsType[*certs.VerifyError](err); ok && e.Reason == certs.UnknownAuthority {
+	if e, ok := errors.AsType[*certs.VerifyError](err); ok && e.Reason == certs.UnknownAuthority && !e.Expected.IsZero() {
 		return fmt.Sprintf("the authority expected is %s, the one shown is %s; for a server of that one, join with another --home", e.Expected, e.Got)
 	}
 	code, _ := transport.CodeOf(err)

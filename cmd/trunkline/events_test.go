@@ -128,7 +128,10 @@ func TestExitCodes(t *testing.T) {
 func TestHints(t *testing.T) {
 	assert.Equal(t, "run: chmod 600 k", hintFor(fmt.Errorf("x: %w", &certs.KeyPermissionError{Path: "k", Fix: "chmod 600 k"})))
 	assert.Contains(t, hintFor(&transport.Error{Code: transport.Lost}), "trunkline serve")
-	assert.Contains(t, hintFor(&transport.Error{Code: transport.Unauthorized, Err: &certs.VerifyError{Reason: certs.UnknownAuthority}}), "SHA256:")
+	stranger := &certs.VerifyError{Reason: certs.UnknownAuthority, Expected: certs.Fingerprint{1}}
+	assert.Contains(t, hintFor(&transport.Error{Code: transport.Unauthorized, Err: stranger}), "SHA256:")
+	stranger.Expected = certs.Fingerprint{} // with --ca nothing is pinned
+	assert.Empty(t, hintFor(&transport.Error{Code: transport.Unauthorized, Err: stranger}))
 	assert.Empty(t, hintFor(errors.New("anything")))
 }
 

@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 //	signal NAME SIGNAL        sends a signal
 //	status NAME CODE          waits for its end, and checks the exit code
 //	fetch URL                 gets URL; its text is stdout
+//	pki                       makes a PKI in the current folder, see pki_test.go
 //	complained NAME REGEXP    waits until its stderr matches; at most 10 s
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -62,7 +63,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"ready": ready, "start": start, "say": say, "eof": eof, "stdin-of": stdinOf,
-			"expect": expect, "signal": sendSignal, "status": status, "fetch": fetch, "complained": complained,
+			"expect": expect, "signal": sendSignal, "status": status, "fetch": fetch, "complained": complained, "pki": makePKI,
 		},
 	})
 }

@@ -21,6 +21,7 @@ const serveHelp = `examples:
   trunkline serve --listen :4433 --san chat.example  for other machines too
   TRUNKLINE_HOME=/srv/trunkline trunkline serve      with another home
   trunkline serve --policy policy.toml               who may do what: trunkline help policy
+  trunkline serve --ca ca.crt --cert server.crt --key server.key   with a PKI of your own
   trunkline serve --metrics :9464                    for Prometheus, at http://127.0.0.1:9464/metrics
 
 The first run makes an authority, a server certificate and an identity for the
@@ -40,6 +41,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	metricsAddr := fs.String("metrics", "", "`HOST:PORT` to answer Prometheus at, over HTTP, for whoever can reach it; without a host on loopback")
 	limits := a.limitFlags(fs)
 	policyFile := fs.String("policy", "", "`FILE` that says who may do what (see trunkline help policy); SIGHUP reads it again")
+	pki := pkiFlagsOf(fs)
 	logging, trace := a.logFlags(fs, "info"), a.traceFlags(fs)
 	rest, err := a.parse(c, fs, args)
 	if err != nil {
@@ -47,6 +49,13 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	}
 	if len(rest) > 0 {
 		return usagef("serve takes no arguments, but there is %q", rest[0])
+	}
+	ownPKI, err := pki.own()
+	if err != nil {
+		return err
+	}
+	if ownPKI && len(*sans) > 0 {
+		return usagef("--san is for the home's own server certificate, not with --cert")
 	}
 	log, err := logging.logger(a.stderr)
 	if err != nil {
@@ -65,10 +74,16 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		return err
 	}
 	defer func() { _ = lock.Unlock() }() // the system frees it in any case
-	if err := home.Init(*sans, localUser()); err != nil {
-		return err
+	issue := func() (*certs.Credentials, error) {
+		if err := home.Init(*sans, localUser()); err != nil {
+			return nil, err
+		}
+		return home.ServerCredentials()
 	}
-	cred, err := home.ServerCredentials()
+	if ownPKI {
+		issue = pki.credentials
+	}
+	cred, err := issue()
 	if err != nil {
 		return err
 	}
@@ -78,9 +93,12 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		return err
 	}
 
-	admin, err := home.DefaultName()
-	if err != nil && !errors.Is(err, certs.ErrNoIdentity) { // whoever was revoked is no default
-		return err
+	var admin string
+	if !ownPKI { // whose names say nothing about the home's
+		admin, err = home.DefaultName()
+		if err != nil && !errors.Is(err, certs.ErrNoIdentity) { // whoever was revoked is no default
+			return err
+		}
 	}
 	policy := defaultPolicy(admin)
 	hangups := make(chan os.Signal, 1)
@@ -121,13 +139,15 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 			}
 			return guard.admit(transport.SessionFrom(ctx), p.ID)
 		},
-		Enroll: func(_ context.Context, r *transport.EnrollRequest) ([]*x509.Certificate, error) {
-			return home.Redeem(r.Secret, r.Request)
-		},
 		Handlers: map[transport.StreamType]transport.Handler{
 			transport.StreamRPC:  own.mux.ServeStream,
 			transport.StreamChat: rooms.ServeStream,
 		},
+	}
+	if !ownPKI {
+		cfg.Enroll = func(_ context.Context, r *transport.EnrollRequest) ([]*x509.Certificate, error) {
+			return home.Redeem(r.Secret, r.Request)
+		}
 	}
 	if err := limits.apply(cfg); err != nil {
 		return err
@@ -143,10 +163,12 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	}
 	report := &reporter{srv: srv, rooms: rooms, domain: cred.ID().Domain, started: time.Now()}
 	handle(own, forAdministrators, adminStatus, report.status)
-	handle(own, forAdministrators, certsInviteMethod, serveInvite(home))
-	handle(own, forAdministrators, certsRevokeMethod, serveRevoke(home))
-	handle(own, forAdministrators, certsListMethod, serveList(home))
-	handle(own, forSessions, certsRenewMethod, serveRenew(home))
+	if !ownPKI {
+		handle(own, forAdministrators, certsInviteMethod, serveInvite(home))
+		handle(own, forAdministrators, certsRevokeMethod, serveRevoke(home))
+		handle(own, forAdministrators, certsListMethod, serveList(home))
+		handle(own, forSessions, certsRenewMethod, serveRenew(home))
+	}
 	if seen != nil {
 		seen.collect(srv.Stats, rooms.Stats)
 		endpoint, err := serveMetrics(*metricsAddr, seen, log)
@@ -159,12 +181,10 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		}
 	}
 	defer watchRevoked(ctx, home, srv, log)()
-	defer keepServerRenewed(ctx, srv, cred, func() (*certs.Credentials, error) {
-		if err := home.Init(*sans, localUser()); err != nil {
-			return nil, err
-		}
-		return home.ServerCredentials()
-	}, log)()
+	if ownPKI {
+		issue = pki.replaced(cred)
+	}
+	defer keepServerRenewed(ctx, srv, cred, issue, log)()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx) }()
 	if err := a.print(fmt.Sprintf("listening on %s\n", srv.Addr())); err != nil {

@@ -87,6 +87,9 @@ func newLines(r io.Reader) *bufio.Reader { return bufio.NewReader(io.LimitReader
 // trusting returns cred with the authority that is pinned for addr instead of its own, and the pin. Without a pin it is
 // cred, if that knows an authority, and else the first contact with a server, see trustedKey.
 func (a *app) trusting(ctx context.Context, home *certs.Home, cred *certs.Credentials, addr string) (*certs.Credentials, certs.Fingerprint, error) {
+	if len(cred.CAs) > 0 {
+		return cred, certs.Fingerprint{}, nil // whom --ca trusts, no pin does
+	}
 	knows := cred.Authority != nil || !cred.AuthorityKey.IsZero()
 	if _, err := certs.PinAddr(addr); err != nil {
 		if knows {
