@@ -183,3 +183,14 @@ func uriOf(cert *x509.Certificate) string {
 	}
 	return cert.URIs[0].String()
 }
+
+// nameArg returns the argument of a command that takes one name of a user.
+func nameArg(c *command, rest []string) (string, error) {
+	if len(rest) != 1 {
+		return "", withHint(usagef("%s takes one name", c.name), "trunkline %s bob", c.name)
+	}
+	if err := certs.ValidName(rest[0]); err != nil {
+		return "", usagef("%s", err)
+	}
+	return rest[0], nil
+}

@@ -32,12 +32,9 @@ func (a *app) certsInvite(ctx context.Context, c *command, args []string) error 
 	if err != nil {
 		return err
 	}
-	if len(rest) != 1 {
-		return withHint(usagef("certs invite takes one name"), "trunkline certs invite bob")
-	}
-	name := rest[0]
-	if err := certs.ValidName(name); err != nil {
-		return usagef("%s", err)
+	name, err := nameArg(c, rest)
+	if err != nil {
+		return err
 	}
 	if *ttl < time.Second || *ttl > certs.MaxInviteTTL {
 		return usagef("--ttl %s: want 1s to %s", *ttl, certs.MaxInviteTTL)

@@ -27,12 +27,9 @@ func (a *app) certsRevoke(ctx context.Context, c *command, args []string) error 
 	if err != nil {
 		return err
 	}
-	if len(rest) != 1 {
-		return withHint(usagef("certs revoke takes one name"), "trunkline certs revoke bob")
-	}
-	name := rest[0]
-	if err := certs.ValidName(name); err != nil {
-		return usagef("%s", err)
+	name, err := nameArg(c, rest)
+	if err != nil {
+		return err
 	}
 	var revoked *revokeResponse
 	if fs.Changed("server") {
