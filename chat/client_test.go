@@ -442,3 +442,23 @@ func TestPublishSaysThatWritesFail(t *testing.T) {
 		assert.ErrorIs(t, u.Join(t.Context(), "lobby", chat.Live()), &transport.Error{Code: transport.Aborted})
 	})
 }
+
+// What Next returned stays as it is, whatever comes after it: events of a frame share memory with each other, and with nothing
+// that is used again.
+func TestEventsStayAsTheyWere(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		alice, bob := h.join("alice", "lobby"), h.join("bob", "lobby")
+		var want []string
+		for i := range 500 {
+			text := fmt.Sprintf("%d %s", i, strings.Repeat("x", i*i%3000))
+			want = append(want, text)
+			_, err := alice.Publish(h.ctx(), "lobby", text)
+			require.NoError(t, err)
+		}
+		bob.waitFor("all lines", func(events []chat.Event, _ error) bool {
+			last, is := events[len(events)-1].(*chat.Message)
+			return is && last.Position.Seq == uint64(len(want))
+		})
+		assert.Equal(t, want, texts(bob))
+	})
+}

@@ -204,17 +204,6 @@ func decodeLine(b []byte) (l line, err error) {
 	return l, cmp.Or(err, f.Err)
 }
 
-// texts returns the id and the body of a line, decoded from b, as strings. They usually are next to each
-// other, and then share one allocation.
-func (l *line) texts(b []byte) (id, body string) {
-	between := l.bodyAt - l.idAt - len(l.id)
-	if len(l.id) == 0 || len(l.body) == 0 || between < 0 || between > 16 {
-		return string(l.id), string(l.body)
-	}
-	s := string(b[l.idAt : l.bodyAt+len(l.body)])
-	return s[:len(l.id)], s[len(l.id)+between:]
-}
-
 // A Line is encoded in two parts, its beginning, which depends on the line before, and id and body.
 // withFrom and withTime say what cannot be left out.
 
