@@ -183,9 +183,9 @@ type items struct {
 }
 
 const (
-	// maxPieceText bounds what one line that is kept keeps with it, in bytes: so much of its frame.
-	maxPieceText = 8 << 10
-	// maxPieceLines likewise: so many events.
+	// maxPieceText is how much of a frame is copied together, in bytes, and maxPieceLines how many events are made
+	// together. One that is kept keeps the others of its piece, and so the texts of up to 32 lines.
+	maxPieceText  = 8 << 10
 	maxPieceLines = 32
 )
 
