@@ -41,8 +41,8 @@ func (e *PinError) Error() string {
 func (e *PinError) Unwrap() error { return ErrPinned }
 
 // PinAddr returns the one spelling of "HOST:PORT" that pins are kept under: the host in lower case without a
-// final dot, an IP address as [netip.Addr] writes it, the port a number from 1 to 65535. Names are not
-// looked up.
+// final dot, an IP address as [netip.Addr] writes it, an IPv4 one that is mapped into IPv6 as the IPv4 one, the port
+// a number from 1 to 65535. Names are not looked up.
 func PinAddr(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -56,7 +56,7 @@ func PinAddr(addr string) (string, error) {
 		if !isZone(ip.Zone()) {
 			return "", fmt.Errorf("%s has a zone other than a-z 0-9 . _ -", quote(addr))
 		}
-		host = ip.String()
+		host = ip.Unmap().String() // where a connection goes
 	} else if host = strings.ToLower(strings.TrimSuffix(host, ".")); !isDNSName(host) {
 		return "", fmt.Errorf("the host of %s is neither a dns name nor an ip address", quote(addr))
 	}

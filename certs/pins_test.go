@@ -42,6 +42,16 @@ func TestAPinIsKeptUntilItIsForgotten(t *testing.T) {
 	require.NoError(t, home.Pin("chat.example:4433", two))
 }
 
+// It is where a connection to either goes.
+func TestAPinOfAnIPv4AddressIsThatOfItsIPv6Spelling(t *testing.T) {
+	home := openHome(t, t.TempDir(), certs.Env{})
+	require.NoError(t, home.Pin("192.0.2.1:4433", certs.Fingerprint{1}))
+	got, err := home.Pinned("[::ffff:192.0.2.1]:4433")
+	require.NoError(t, err)
+	assert.Equal(t, certs.Fingerprint{1}, got)
+	require.ErrorIs(t, home.Pin("[::FFFF:c000:201]:4433", certs.Fingerprint{2}), certs.ErrPinned)
+}
+
 func TestAPinNeedsAnAddressAndAKey(t *testing.T) {
 	home := openHome(t, t.TempDir(), certs.Env{})
 	for _, addr := range []string{"", "host", "host:", "host:0", "host:65536", "host:https", "ho st:1", "-h:1", "[fe80::1%a b]:1", ":1", "a\nb:1"} {
