@@ -90,7 +90,7 @@ func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transpo
 	s, err := transport.Dial(ctx, *f.server, cfg)
 	if err != nil {
 		_ = traces.Close()
-		return nil, changed(err, *f.server, pinned)
+		return nil, changed(err, numbered(ctx, *f.server), pinned)
 	}
 	context.AfterFunc(s.Context(), func() { _ = traces.Close() }) // writes to it have not failed
 	if *f.identity.cert == "" && !f.noRenewal && cred.ID().Domain == s.Peer().ID.Domain {

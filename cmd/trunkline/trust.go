@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/term"
@@ -91,9 +93,10 @@ func (a *app) trusting(ctx context.Context, home *certs.Home, cred *certs.Creden
 		return cred, certs.Fingerprint{}, nil // whom --ca trusts, no pin does
 	}
 	knows := cred.Authority != nil || !cred.AuthorityKey.IsZero()
+	addr = numbered(ctx, addr)
 	if _, err := certs.PinAddr(addr); err != nil {
 		if knows {
-			return cred, certs.Fingerprint{}, nil // a port by its service's name can't be pinned, but connected to
+			return cred, certs.Fingerprint{}, nil // it can't be pinned, but perhaps connected to
 		}
 		return nil, certs.Fingerprint{}, usagef("%s", err)
 	}
@@ -110,6 +113,20 @@ func (a *app) trusting(ctx context.Context, home *certs.Home, cred *certs.Creden
 	pinned := *cred
 	pinned.Authority, pinned.AuthorityKey = nil, key
 	return &pinned, key, nil
+}
+
+// numbered returns addr with the number of its port, for a service that this machine knows by name: pins are kept
+// under numbers.
+func numbered(ctx context.Context, addr string) string {
+	host, service, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "udp", service)
+	if err != nil {
+		return addr
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // changed returns err, or if it says that the server at addr has another authority than the pinned one, with a

@@ -99,3 +99,16 @@ func TestAPinGoesBeforeTheAuthorityOfTheHome(t *testing.T) {
 	_, _, err = a.trusting(t.Context(), home, &certs.Credentials{}, "host:service")
 	assert.Equal(t, exitUsage, exitCode(err))
 }
+
+func TestAPinHoldsForAPortByItsServicesName(t *testing.T) {
+	home, err := certs.OpenHome(t.TempDir(), certs.Env{})
+	require.NoError(t, err)
+	other := certs.Fingerprint{1}
+	require.NoError(t, home.Pin("chat.example:53", other))
+	a := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+	cred := &certs.Credentials{AuthorityKey: certs.Fingerprint{2}}
+	trusting, pinned, err := a.trusting(t.Context(), home, cred, "chat.example:domain")
+	require.NoError(t, err)
+	assert.Equal(t, other, pinned)
+	assert.Equal(t, other, trusting.AuthorityKey)
+}
