@@ -37,6 +37,9 @@ func (a *app) certsJoin(ctx context.Context, c *command, args []string) error {
 	}
 	addr, err := certs.PinAddr(rest[0])
 	if err != nil {
+		if strings.HasPrefix(rest[0], "trunkline1_") { // not to be repeated: it is a secret
+			return withHint(usagef("the address comes before the token"), "trunkline certs join HOST:PORT TOKEN")
+		}
 		return usagef("%s", err)
 	}
 	text := rest[1]
