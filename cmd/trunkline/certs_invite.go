@@ -80,6 +80,9 @@ func (a *app) inviteByServer(ctx context.Context, client clientFlags, req *invit
 		_ = release(ctx, session) // says less
 		return nil, err
 	}
+	if _, err := invited.token(); err != nil {
+		return nil, errors.Join(err, release(ctx, session))
+	}
 	return invited, release(ctx, session)
 }
 
@@ -108,6 +111,15 @@ type inviteResponse struct {
 	Token   string    `json:"token"`
 	Name    string    `json:"name"`
 	Expires time.Time `json:"expires"`
+}
+
+// token parses the token, so that nothing else is printed as one.
+func (r *inviteResponse) token() (certs.Token, error) {
+	t, err := certs.ParseToken(r.Token)
+	if err != nil {
+		return certs.Token{}, fmt.Errorf("the server's answer: %w", err)
+	}
+	return t, nil
 }
 
 func newInviteResponse(inv *certs.Invitation) *inviteResponse {
