@@ -59,7 +59,7 @@ func (srv *Server) makeRoomLocked(peer Peer) error {
 	if isLocal(peer.Addr) {
 		most += reserved
 	}
-	if len(srv.sessions) >= most {
+	if srv.cfg.MaxSessions > 0 && len(srv.sessions) >= most {
 		srv.counters.drop(DropSessions)
 		if !srv.evictLocked(func(*Session) bool { return true }) {
 			return &Error{Code: ExcessiveLoad, Reason: "too many sessions"}

@@ -136,7 +136,7 @@ type Config struct {
 	// MaxSessions is how many sessions a server keeps, detached ones included. When it
 	// is reached, the session that has been detached for longest is dropped for a newcomer; if
 	// none is detached the newcomer is refused with ExcessiveLoad. A few more are for clients on loopback,
-	// so that an administrator gets in. Default 10,000.
+	// so that an administrator gets in. Default 10,000; negative: no limit.
 	MaxSessions int
 
 	// MaxIdentitySessions is how many of them one identity may have, by the same rule. Default 100; negative:

@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -20,8 +21,12 @@ import (
 	"github.com/trunkline-go/trunkline/transport/internal/enrollpb"
 )
 
-// maxEnrolling is how many connections for enrolment a server has at once.
-const maxEnrolling = 64
+// How many connections for enrolment a server has at once. Who makes them need not be known to anybody, so one
+// address has a part of the places only.
+const (
+	maxEnrolling     = 64
+	maxEnrollingAddr = 8 // from one address, an IPv6 one counting as its /64
+)
 
 // An Enroller decides whether who asks gets a certificate, and returns it, leaf first and the
 // authority last. A [*certs.TokenError] and [certs.ErrRequest] are told to who asks; of other errors only
@@ -30,8 +35,35 @@ type Enroller func(ctx context.Context, r *EnrollRequest) ([]*x509.Certificate, 
 
 // An enrolling is what a server keeps of those who enrol.
 type enrolling struct {
-	running  atomic.Int64 // connections
 	attempts attempts
+
+	mu      sync.Mutex           // guards what follows
+	running int                  // connections
+	byAddr  map[netip.Prefix]int // the same
+}
+
+// enter takes a place for a connection from p, and says whether there was one.
+func (e *enrolling) enter(p netip.Prefix) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.running >= maxEnrolling || e.byAddr[p] >= maxEnrollingAddr {
+		return false
+	}
+	if e.byAddr == nil {
+		e.byAddr = make(map[netip.Prefix]int)
+	}
+	e.running++
+	e.byAddr[p]++
+	return true
+}
+
+func (e *enrolling) leave(p netip.Prefix) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.running--
+	if e.byAddr[p]--; e.byAddr[p] == 0 {
+		delete(e.byAddr, p)
+	}
 }
 
 // withEnrolment returns a TLS configuration that is sessions for whoever offers sessions' protocol, and another, which
@@ -87,10 +119,11 @@ func (srv *Server) enrollOne(conn *quic.Conn) error {
 	if srv.cfg.Enroll == nil {
 		return &Error{Code: Unauthorized, Reason: "nobody can join here"}
 	}
-	defer srv.enrolling.running.Add(-1)
-	if srv.enrolling.running.Add(1) > maxEnrolling {
+	from := network(conn.RemoteAddr()) // once: a client may move meanwhile
+	if !srv.enrolling.enter(from) {
 		return &Error{Code: ExcessiveLoad, Reason: "too many are joining"}
 	}
+	defer srv.enrolling.leave(from)
 	ctx, cancel := context.WithTimeoutCause(conn.Context(), srv.cfg.HelloTimeout, &Error{Code: HelloTimeout, Reason: "no ENROLL in time"})
 	defer cancel()
 	stream, err := conn.AcceptStream(ctx)

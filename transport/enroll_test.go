@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -228,7 +229,11 @@ func TestOfManyWhoEnrollWithOneTokenOneWins(t *testing.T) {
 // dialEnroller connects as somebody without a certificate, and says only what a test makes it say.
 func dialEnroller(t *testing.T, n *transporttest.Network, srv *transport.Server, protos ...string) (*rawPeer, error) {
 	t.Helper()
-	pc := n.Conn()
+	return dialEnrollerOn(t, n.Conn(), srv, protos...)
+}
+
+func dialEnrollerOn(t *testing.T, pc net.PacketConn, srv *transport.Server, protos ...string) (*rawPeer, error) {
+	t.Helper()
 	tr := &quic.Transport{Conn: pc}
 	t.Cleanup(func() { _ = tr.Close(); _ = pc.Close() })
 	conn, err := tr.Dial(t.Context(), srv.Addr(), &tls.Config{NextProtos: protos, InsecureSkipVerify: true}, &quic.Config{})
@@ -348,6 +353,31 @@ func TestThoseWhoEnrollAreBoundedInNumber(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		_, err = enroll(t.Context(), n, srv, pin(n), &transport.EnrollRequest{})
 		require.ErrorIs(t, err, certs.ErrToken)
+	})
+}
+
+// S5: who holds one address's part of the places does not keep others from joining, and has them again later.
+func TestS5ThoseWhoEnrollFromOneAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		srv := n.Listen(transport.Config{Enroll: func(context.Context, *transport.EnrollRequest) ([]*x509.Certificate, error) {
+			return nil, &certs.TokenError{Reason: certs.TokenWrong}
+		}})
+		at := func(port int) *transport.Config {
+			pc := n.ConnAt(&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: port})
+			return &transport.Config{Credentials: pin(n), PacketConn: pc}
+		}
+		for i := range transport.MaxEnrolling {
+			_, err := dialEnrollerOn(t, at(1+i).PacketConn, srv, transport.ALPNEnroll)
+			require.NoError(t, err)
+		}
+		time.Sleep(rtt)
+		_, err := enroll(t.Context(), n, srv, pin(n), &transport.EnrollRequest{})
+		require.ErrorIs(t, err, certs.ErrToken, "from another address")
+		_, err = transport.Enroll(t.Context(), srv.Addr().String(), at(1000), &transport.EnrollRequest{})
+		require.ErrorIs(t, err, &transport.Error{Code: transport.ExcessiveLoad})
+		time.Sleep(6 * time.Second) // more than HelloTimeout
+		_, err = transport.Enroll(t.Context(), srv.Addr().String(), at(1001), &transport.EnrollRequest{})
+		require.ErrorIs(t, err, certs.ErrToken, "places that were given back")
 	})
 }
 
