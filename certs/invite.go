@@ -161,13 +161,18 @@ func (h *Home) Redeem(secret [secretSize]byte, request []byte) ([]*x509.Certific
 	if err != nil {
 		return nil, err
 	}
+	return h.certify(func(a *Authority) (*x509.Certificate, error) { return h.redeem(a, hash, pub) })
+}
+
+// certify has sign make a certificate, with the update lock held, and returns it and the authority's.
+func (h *Home) certify(sign func(a *Authority) (*x509.Certificate, error)) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
-	err = h.update(func() error {
+	err := h.update(func() error {
 		a, err := h.loadAuthority()
 		if err != nil {
 			return err
 		}
-		cert, err := h.redeem(a, hash, pub)
+		cert, err := sign(a)
 		if err != nil {
 			return err
 		}

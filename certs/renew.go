@@ -31,39 +31,25 @@ func (h *Home) Renew(cert *x509.Certificate) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	var chain []*x509.Certificate
-	err = h.update(func() error {
-		a, err := h.loadAuthority()
-		if err != nil {
-			return err
-		}
+	return h.certify(func(a *Authority) (*x509.Certificate, error) {
 		if id.kind != kindUser || id.Domain != a.domain {
-			return fmt.Errorf("%w: %s is not a user of %s", ErrNotRenewable, id, a.domain)
+			return nil, fmt.Errorf("%w: %s is not a user of %s", ErrNotRenewable, id, a.domain)
 		}
 		if !validAt(cert, h.env.now()) {
-			return fmt.Errorf("%w: it was good until %s", ErrNotRenewable, date(cert.NotAfter))
+			return nil, fmt.Errorf("%w: it was good until %s", ErrNotRenewable, date(cert.NotAfter))
 		}
 		denied, err := h.loadRevoked()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := denied.check(id, key); err != nil {
-			return err
+			return nil, err
 		}
 		if err := h.recordIssued(a, id.Name, key); err != nil {
-			return err
+			return nil, err
 		}
-		renewed, err := a.Sign(id, cert.PublicKey, nil)
-		if err != nil {
-			return err
-		}
-		chain = []*x509.Certificate{renewed, a.cert}
-		return nil
+		return a.Sign(id, cert.PublicKey, nil)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return chain, nil
 }
 
 // KeepRenewed keeps the certificate that a server answered with, leaf first, if it is for the key that the home has of

@@ -11,7 +11,7 @@ const (
 	DropSessions                   // the same: [Config.MaxSessions]
 	DropBuffered                   // messages refused: [Config.MaxBuffered]
 	DropControl                    // connections closed for too many control frames
-	DropWindow                     // windows that did not grow, for the same reason
+	DropWindow                     // windows that did not grow: [Config.MaxBuffered]
 )
 
 // Drops returns all limits, for who counts by them.
