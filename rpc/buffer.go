@@ -46,14 +46,14 @@ func (buf *buffer) prepend(t transport.FrameType) {
 }
 
 // prependHead puts a HEAD frame before what is there. The room that newBuffer
-// left must have maxHeadSize and MaxFrameHeader bytes for it.
-func (buf *buffer) prependHead(method string, timeout uint64, codec string, md Metadata) {
+// left must have maxSize and MaxFrameHeader bytes for it.
+func (buf *buffer) prependHead(h *ownHead) {
 	// The body goes to the front of the room first: its length is not known before.
-	body := appendHead(buf.b[:0:buf.start], method, timeout, codec, md)
-	var header [transport.MaxFrameHeader]byte
-	h := transport.AppendFrameHeader(header[:0], frameHead, len(body))
+	body := h.append(buf.b[:0:buf.start])
+	var space [transport.MaxFrameHeader]byte
+	header := transport.AppendFrameHeader(space[:0], frameHead, len(body))
 	buf.start -= len(body)
 	copy(buf.b[buf.start:], body)
-	buf.start -= len(h)
-	copy(buf.b[buf.start:], h)
+	buf.start -= len(header)
+	copy(buf.b[buf.start:], header)
 }

@@ -64,13 +64,19 @@ func (c *clientCall) init(ctx context.Context, m *method, opts []CallOption) *Er
 	if err := c.opts.metadata.checkOwn(); err != nil {
 		return Errorf(InvalidArgument, "%w", err).notStarted()
 	}
-	if n := maxHeadSize(c.method, c.opts.codec, c.opts.metadata); n > maxEnvelope {
+	h := c.head()
+	if n := h.maxSize(); n > maxEnvelope {
 		return Errorf(ResourceExhausted, "metadata of about %d bytes, limit is %d", n, maxEnvelope).notStarted()
 	}
 	if ctx.Err() != nil {
 		return c.contextError().notStarted()
 	}
 	return nil
+}
+
+// head returns the HEAD of the request, without its timeout.
+func (c *clientCall) head() ownHead {
+	return ownHead{method: c.method, codec: c.opts.codec, metadata: c.opts.metadata}
 }
 
 // open opens the stream. From here on the end of ctx ends it.
@@ -99,7 +105,8 @@ func codeForContext(ctx context.Context) transport.StreamCode {
 func (c *clientCall) encode(m any) (*buffer, *Error) {
 	room := transport.MaxFrameHeader
 	if !c.headSent.Load() {
-		room += transport.MaxFrameHeader + maxHeadSize(c.method, c.opts.codec, c.opts.metadata)
+		h := c.head()
+		room += transport.MaxFrameHeader + h.maxSize()
 	}
 	buf := newBuffer(room)
 	b, err := encode(buf.b, c.opts.codec, m)
@@ -121,11 +128,11 @@ func (c *clientCall) encode(m any) (*buffer, *Error) {
 func (c *clientCall) write(buf *buffer) error {
 	first := !c.headSent.Load()
 	if first {
-		var timeout uint64
+		h := c.head()
 		if deadline, ok := c.ctx.Deadline(); ok {
-			timeout = toMicros(time.Until(deadline))
+			h.timeout = toMicros(time.Until(deadline))
 		}
-		buf.prependHead(c.method, timeout, c.opts.codec, c.opts.metadata)
+		buf.prependHead(&h)
 		c.headSent.Store(true)
 	}
 	n, err := c.out.write(c.str, buf.bytes())
@@ -154,7 +161,8 @@ func (c *clientCall) flush() error {
 	if c.headSent.Load() {
 		return nil
 	}
-	return c.write(newBuffer(transport.MaxFrameHeader + maxHeadSize(c.method, c.opts.codec, c.opts.metadata)))
+	h := c.head()
+	return c.write(newBuffer(transport.MaxFrameHeader + h.maxSize()))
 }
 
 // send sends one message.

@@ -39,6 +39,11 @@ func (h head) generated() *callpb.Head {
 	return &callpb.Head{Method: string(h.method), TimeoutUs: h.timeout, Codec: string(h.codec), Metadata: fieldsOf(h.metadata)}
 }
 
+// own returns h as this side sends it.
+func (h head) own() *ownHead {
+	return &ownHead{method: string(h.method), codec: string(h.codec), timeout: h.timeout, metadata: h.metadata}
+}
+
 func (e end) generated() *callpb.End {
 	return &callpb.End{
 		Code: uint32(e.code), Message: e.message, Details: e.details,
@@ -66,12 +71,12 @@ func TestGoldenHead(t *testing.T) {
 	for _, test := range heads {
 		t.Run(test.name, func(t *testing.T) {
 			h := test.head
-			body := appendHead(nil, string(h.method), h.timeout, string(h.codec), h.metadata)
+			body := h.own().append(nil)
 			assert.Equal(t, test.hex, hex.EncodeToString(transport.AppendFrame(nil, frameHead, body)))
 			generated, err := proto.MarshalOptions{Deterministic: true}.Marshal(h.generated())
 			require.NoError(t, err)
 			assert.Equal(t, generated, append([]byte{}, body...), "as the generated code has it")
-			assert.GreaterOrEqual(t, maxHeadSize(string(h.method), string(h.codec), h.metadata), len(body))
+			assert.GreaterOrEqual(t, h.own().maxSize(), len(body))
 			back, err := decodeHead(body)
 			require.NoError(t, err)
 			assert.Equal(t, string(h.method), string(back.method))
@@ -125,11 +130,12 @@ func TestTimeoutsAreMicrosecondsAndZeroMeansNone(t *testing.T) {
 func TestHeadGoesRightBeforeTheMessage(t *testing.T) {
 	for _, timeout := range []uint64{0, 1, math.MaxUint64} {
 		for _, md := range []Metadata{nil, {{"k", strings.Repeat("v", 300)}}} {
-			buf := newBuffer(2*transport.MaxFrameHeader + maxHeadSize("a.B/C", "raw", md))
+			h := &ownHead{method: "a.B/C", codec: "raw", timeout: timeout, metadata: md}
+			buf := newBuffer(2*transport.MaxFrameHeader + h.maxSize())
 			buf.b = append(buf.b, "message"...)
 			buf.prepend(frameData)
-			buf.prependHead("a.B/C", timeout, "raw", md)
-			want := transport.AppendFrame(nil, frameHead, appendHead(nil, "a.B/C", timeout, "raw", md))
+			buf.prependHead(h)
+			want := transport.AppendFrame(nil, frameHead, h.append(nil))
 			want = transport.AppendFrame(want, frameData, []byte("message"))
 			assert.Equal(t, want, buf.bytes())
 			buf.free()
@@ -140,8 +146,7 @@ func TestHeadGoesRightBeforeTheMessage(t *testing.T) {
 // The two decoders must agree on every input: in whether it is well-formed, and what it says.
 func FuzzHeadAsGenerated(f *testing.F) {
 	for _, test := range heads {
-		h := test.head
-		f.Add(appendHead(nil, string(h.method), h.timeout, string(h.codec), h.metadata))
+		f.Add(test.head.own().append(nil))
 	}
 	f.Add([]byte("\x0a\x01\xff"))             // not UTF-8
 	f.Add([]byte("\x0b\x0c\x08\x01\x10\x80")) // groups, wrong types, truncation
@@ -158,7 +163,7 @@ func FuzzHeadAsGenerated(f *testing.F) {
 		require.Equal(t, want.GetCodec(), string(got.codec))
 		require.Equal(t, want.GetTimeoutUs(), got.timeout)
 		require.Equal(t, metadataOf(want.GetMetadata()), got.metadata)
-		again, err := decodeHead(appendHead(nil, string(got.method), got.timeout, string(got.codec), got.metadata))
+		again, err := decodeHead(got.own().append(nil))
 		require.NoError(t, err)
 		require.Equal(t, got.metadata, again.metadata)
 		require.True(t, proto.Equal(got.generated(), again.generated()))
@@ -228,7 +233,8 @@ func BenchmarkEnvelope(b *testing.B) {
 		b.ReportAllocs()
 		var buf []byte
 		for b.Loop() {
-			buf = appendHead(buf[:0], method, timeout, codec, nil)
+			h := ownHead{method: method, codec: codec, timeout: timeout}
+			buf = h.append(buf[:0])
 			if h, err := decodeHead(buf); err != nil || h.timeout != timeout {
 				b.Fatal(err)
 			}

@@ -270,9 +270,10 @@ func (c *serverCall) gone(err error) error {
 // out, into a buffer.
 func (c *serverCall) encode(m any) (*buffer, error) {
 	header := c.takeHeader()
+	h := ownHead{metadata: header}
 	room := transport.MaxFrameHeader
 	if len(header) > 0 {
-		room += transport.MaxFrameHeader + maxHeadSize("", "", header)
+		room += transport.MaxFrameHeader + h.maxSize()
 	}
 	buf := newBuffer(room)
 	b, err := encode(buf.b, c.codec, m)
@@ -291,7 +292,7 @@ func (c *serverCall) encode(m any) (*buffer, error) {
 	c.sent.Add(int64(len(b) - room))
 	buf.prepend(frameData)
 	if len(header) > 0 {
-		buf.prependHead("", 0, "", header)
+		buf.prependHead(&h)
 	}
 	return buf, nil
 }
@@ -343,10 +344,10 @@ func (c *serverCall) finish(buf *buffer, err error) {
 		return
 	}
 	if buf == nil {
-		header := c.takeHeader()
-		buf = newBuffer(transport.MaxFrameHeader + maxHeadSize("", "", header))
-		if len(header) > 0 {
-			buf.prependHead("", 0, "", header)
+		h := ownHead{metadata: c.takeHeader()}
+		buf = newBuffer(transport.MaxFrameHeader + h.maxSize())
+		if len(h.metadata) > 0 {
+			buf.prependHead(&h)
 		}
 	}
 	status := c.status(err)

@@ -57,6 +57,13 @@ type head struct {
 	metadata      Metadata
 }
 
+// An ownHead is a HEAD that this side sends. The zero value is that of a response without metadata.
+type ownHead struct {
+	method, codec string
+	timeout       uint64 // microseconds; 0: none
+	metadata      Metadata
+}
+
 // An end is an END.
 type end struct {
 	code      Code
@@ -72,18 +79,19 @@ const (
 	wireRan        = 2
 )
 
-// maxHeadSize is at least the length of the HEAD body with these fields and any timeout.
-func maxHeadSize(method, codec string, md Metadata) int {
-	return len(method) + len(codec) + sizeMetadata(md) + 3*(1+binaryMaxVarint)
+// maxSize is at least the length of the HEAD's body, whatever the timeout.
+func (h *ownHead) maxSize() int {
+	return len(h.method) + len(h.codec) + sizeMetadata(h.metadata) + 3*(1+binaryMaxVarint)
 }
 
 const binaryMaxVarint = 10
 
-func appendHead(b []byte, method string, timeout uint64, codec string, md Metadata) []byte {
-	b = wire.AppendBytes(b, headMethod, method)
-	b = wire.AppendVarint(b, headTimeout, timeout)
-	b = wire.AppendBytes(b, headCodec, codec)
-	return appendMetadata(b, headMetadata, md)
+// append appends the HEAD's body to b.
+func (h *ownHead) append(b []byte) []byte {
+	b = wire.AppendBytes(b, headMethod, h.method)
+	b = wire.AppendVarint(b, headTimeout, h.timeout)
+	b = wire.AppendBytes(b, headCodec, h.codec)
+	return appendMetadata(b, headMetadata, h.metadata)
 }
 
 func encodeEnd(e *end) ([]byte, error) {
