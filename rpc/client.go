@@ -24,6 +24,8 @@ const defaultMaxMessage = 4 << 20
 // A clientCall is a call on the side that makes it.
 type clientCall struct {
 	ctx    context.Context
+	conn   Conn    // not a Client
+	client *Client // whose call it is; nil if it was made on a bare conn
 	str    *transport.Stream
 	stop   func() bool // ends the watch over ctx; nil if there is none
 	method string
@@ -48,10 +50,14 @@ type clientCall struct {
 	headSent   atomic.Bool // HEAD, or some of it, has been written; set by writers
 }
 
-func (c *clientCall) init(ctx context.Context, m *method, opts []CallOption) *Error {
-	c.ctx, c.method = ctx, m.name
-	if len(opts) > 0 {
-		c.opts = resolve(opts)
+func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []CallOption) *Error {
+	c.ctx, c.conn, c.method = ctx, conn, m.name
+	var defaults []CallOption
+	if client, ok := conn.(*Client); ok {
+		c.client, c.conn, defaults = client, client.conn, client.cfg.Options
+	}
+	if len(defaults)+len(opts) > 0 {
+		c.opts = resolve(defaults, opts)
 	}
 	c.opts.codec = cmp.Or(c.opts.codec, m.codec)
 	c.opts.maxMessage = cmp.Or(c.opts.maxMessage, defaultMaxMessage)
@@ -80,8 +86,8 @@ func (c *clientCall) head() ownHead {
 }
 
 // open opens the stream. From here on the end of ctx ends it.
-func (c *clientCall) open(conn Conn) *Error {
-	str, err := conn.OpenStream(c.ctx, transport.StreamRPC)
+func (c *clientCall) open() *Error {
+	str, err := c.conn.OpenStream(c.ctx, transport.StreamRPC)
 	if err != nil {
 		return c.openError(err).notStarted()
 	}
@@ -199,12 +205,12 @@ func (c *clientCall) closeSend() error {
 
 // reset makes c a call that has not begun. Its stream is over, and stays until there is another.
 func (c *clientCall) reset() {
-	*c = clientCall{ctx: c.ctx, str: c.str, method: c.method, opts: c.opts}
+	*c = clientCall{ctx: c.ctx, conn: c.conn, client: c.client, str: c.str, method: c.method, opts: c.opts}
 }
 
 // resend calls send, which sends the first of an open call, and does so again on the next connection as long as
 // this one has ended before anything left.
-func (c *clientCall) resend(conn Conn, send func() error) error {
+func (c *clientCall) resend(send func() error) error {
 	for {
 		err := send()
 		if !again(err) {
@@ -212,7 +218,7 @@ func (c *clientCall) resend(conn Conn, send func() error) error {
 		}
 		_ = c.finish(err, transport.StreamCanceled)
 		c.reset()
-		if e := c.open(conn); e != nil {
+		if e := c.open(); e != nil {
 			return e
 		}
 	}
@@ -220,9 +226,9 @@ func (c *clientCall) resend(conn Conn, send func() error) error {
 
 // sendOnly sends a request of one message, on the next connection if this one ends before anything left.
 // The message is then encoded again: what was encoded is kept for no longer than a write takes.
-func (c *clientCall) sendOnly(conn Conn, m any) *Error {
+func (c *clientCall) sendOnly(m any) *Error {
 	for {
-		e := c.sendOnce(conn, m)
+		e := c.sendOnce(m)
 		if e == nil || !e.again {
 			return e
 		}
@@ -231,12 +237,12 @@ func (c *clientCall) sendOnly(conn Conn, m any) *Error {
 }
 
 // sendOnce sends HEAD, message and FIN together.
-func (c *clientCall) sendOnce(conn Conn, m any) *Error {
+func (c *clientCall) sendOnce(m any) *Error {
 	buf, e := c.encode(m)
 	if e != nil {
 		return e.notStarted()
 	}
-	if e := c.open(conn); e != nil {
+	if e := c.open(); e != nil {
 		buf.free()
 		return e
 	}
@@ -255,9 +261,9 @@ func (c *clientCall) sendOnce(conn Conn, m any) *Error {
 
 // invoke makes a call of one message each way. It makes it on the next connection if the peer has rejected
 // it because it goes away.
-func (c *clientCall) invoke(conn Conn, req, res any) error {
+func (c *clientCall) invoke(req, res any) error {
 	for {
-		if err := c.sendOnly(conn, req); err != nil {
+		if err := c.sendOnly(req); err != nil {
 			return err
 		}
 		if err := c.receiveOnly(res); !again(err) {

@@ -32,8 +32,12 @@ type method struct {
 	valid bool // the name is
 }
 
-func newMethod[Req, Res any](name string) method {
-	return method{name: name, codec: codecFor(any(new(Req)), any(new(Res))), valid: validMethod(name)}
+func newMethod[Req, Res any](name string, opts []MethodOption) method {
+	m := method{name: name, codec: codecFor(any(new(Req)), any(new(Res))), valid: validMethod(name)}
+	for _, opt := range opts {
+		opt.applyTo(&m)
+	}
+	return m
 }
 
 // Name returns the name on the wire: "package.Service/Method".
@@ -65,8 +69,8 @@ type UnaryMethod[Req, Res any] struct{ method }
 // unless the caller says otherwise: types whose pointer is a proto.Message as protobuf, [Raw]
 // as it is, and all others as JSON. A name that is not "package.Service/Method", of at most 255
 // ASCII letters, digits, '_' and '.', makes Call fail and Handle panic.
-func Unary[Req, Res any](name string) UnaryMethod[Req, Res] {
-	return UnaryMethod[Req, Res]{newMethod[Req, Res](name)}
+func Unary[Req, Res any](name string, opts ...MethodOption) UnaryMethod[Req, Res] {
+	return UnaryMethod[Req, Res]{newMethod[Req, Res](name, opts)}
 }
 
 // Call calls the method and returns the answer. An error is an [*Error].
@@ -87,10 +91,10 @@ func (m UnaryMethod[Req, Res]) Call(ctx context.Context, conn Conn, req *Req, op
 var unaryCalls = sync.Pool{New: func() any { return new(clientCall) }}
 
 func (c *clientCall) unary(ctx context.Context, m *method, conn Conn, req, res any, opts []CallOption) error {
-	if err := c.init(ctx, m, opts); err != nil {
+	if err := c.init(ctx, m, conn, opts); err != nil {
 		return err
 	}
-	return c.invoke(conn, req, res)
+	return c.invoke(req, res)
 }
 
 func (m UnaryMethod[Req, Res]) serve(fn func(context.Context, *Req) (*Res, error)) serveFunc {
@@ -119,18 +123,18 @@ type ServerStreamMethod[Req, Res any] struct{ method }
 
 // ServerStream describes the method called name, with one request and a stream of
 // responses. See [Unary].
-func ServerStream[Req, Res any](name string) ServerStreamMethod[Req, Res] {
-	return ServerStreamMethod[Req, Res]{newMethod[Req, Res](name)}
+func ServerStream[Req, Res any](name string, opts ...MethodOption) ServerStreamMethod[Req, Res] {
+	return ServerStreamMethod[Req, Res]{newMethod[Req, Res](name, opts)}
 }
 
 // Call sends the request and returns where the responses come from. The call ends with
 // ctx. An error is an [*Error].
 func (m ServerStreamMethod[Req, Res]) Call(ctx context.Context, conn Conn, req *Req, opts ...CallOption) (*Receiver[Res], error) {
 	c := new(clientCall)
-	if err := c.init(ctx, &m.method, opts); err != nil {
+	if err := c.init(ctx, &m.method, conn, opts); err != nil {
 		return nil, err
 	}
-	if err := c.sendOnly(conn, req); err != nil {
+	if err := c.sendOnly(req); err != nil {
 		return nil, err
 	}
 	return &Receiver[Res]{c}, nil
@@ -151,18 +155,18 @@ type ClientStreamMethod[Req, Res any] struct{ method }
 
 // ClientStream describes the method called name, with a stream of requests and one
 // response. See [Unary].
-func ClientStream[Req, Res any](name string) ClientStreamMethod[Req, Res] {
-	return ClientStreamMethod[Req, Res]{newMethod[Req, Res](name)}
+func ClientStream[Req, Res any](name string, opts ...MethodOption) ClientStreamMethod[Req, Res] {
+	return ClientStreamMethod[Req, Res]{newMethod[Req, Res](name, opts)}
 }
 
 // Call sends what reqs yields and returns the answer. When the answer comes early, the rest
 // of reqs is not asked for. An error is an [*Error].
 func (m ClientStreamMethod[Req, Res]) Call(ctx context.Context, conn Conn, reqs iter.Seq[*Req], opts ...CallOption) (*Res, error) {
 	var c clientCall
-	if err := c.init(ctx, &m.method, opts); err != nil {
+	if err := c.init(ctx, &m.method, conn, opts); err != nil {
 		return nil, err
 	}
-	if err := c.open(conn); err != nil {
+	if err := c.open(); err != nil {
 		return nil, err
 	}
 	done := false
@@ -173,12 +177,12 @@ func (m ClientStreamMethod[Req, Res]) Call(ctx context.Context, conn Conn, reqs 
 	}()
 	var err error
 	for req := range reqs {
-		if err = c.resend(conn, func() error { return c.send(req) }); err != nil {
+		if err = c.resend(func() error { return c.send(req) }); err != nil {
 			break
 		}
 	}
 	if err == nil {
-		err = c.resend(conn, c.closeSend)
+		err = c.resend(c.closeSend)
 	}
 	done = true
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -204,8 +208,8 @@ type BidiMethod[Req, Res any] struct{ method }
 
 // Bidi describes the method called name, with a stream of requests and a stream of
 // responses, each of which goes on without waiting for the other. See [Unary].
-func Bidi[Req, Res any](name string) BidiMethod[Req, Res] {
-	return BidiMethod[Req, Res]{newMethod[Req, Res](name)}
+func Bidi[Req, Res any](name string, opts ...MethodOption) BidiMethod[Req, Res] {
+	return BidiMethod[Req, Res]{newMethod[Req, Res](name, opts)}
 }
 
 // Call opens the stream of a call, which ends with ctx. The peer's handler starts with the
@@ -213,10 +217,10 @@ func Bidi[Req, Res any](name string) BidiMethod[Req, Res] {
 // error is an [*Error].
 func (m BidiMethod[Req, Res]) Call(ctx context.Context, conn Conn, opts ...CallOption) (*Stream[Req, Res], error) {
 	c := new(clientCall)
-	if err := c.init(ctx, &m.method, opts); err != nil {
+	if err := c.init(ctx, &m.method, conn, opts); err != nil {
 		return nil, err
 	}
-	if err := c.open(conn); err != nil {
+	if err := c.open(); err != nil {
 		return nil, err
 	}
 	return newStream[Req, Res](c), nil

@@ -46,8 +46,11 @@ func WithTrailer(md *Metadata) CallOption {
 }
 
 // resolve is apart so that a call without options allocates nothing for them.
-func resolve(opts []CallOption) callOptions {
+func resolve(defaults, opts []CallOption) callOptions {
 	var o callOptions
+	for _, opt := range defaults {
+		opt.apply(&o)
+	}
 	for _, opt := range opts {
 		opt.apply(&o)
 	}

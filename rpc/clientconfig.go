@@ -1,0 +1,38 @@
+package rpc
+
+import (
+	"context"
+	"slices"
+
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// ClientConfig configures a [Client]. The zero value works: calls are as they are without one.
+type ClientConfig struct {
+	// Options are the defaults of every call. Those of a call are applied after them, and so win; of metadata
+	// both are sent.
+	Options []CallOption
+}
+
+// A Client is a [Conn] with what all calls over it have in common: whatever calls over a session calls over a Client in
+// its place. It is safe for concurrent use.
+type Client struct {
+	conn Conn
+	cfg  ClientConfig
+}
+
+// NewClient returns a Client whose calls go over conn. If that is a Client, its calls have what belongs to both, and
+// the new one is around the other.
+func NewClient(conn Conn, cfg ClientConfig) *Client {
+	cfg.Options = slices.Clone(cfg.Options)
+	if inner, ok := conn.(*Client); ok {
+		conn = inner.conn
+		cfg.Options = slices.Concat(inner.cfg.Options, cfg.Options)
+	}
+	return &Client{conn: conn, cfg: cfg}
+}
+
+// OpenStream implements [Conn].
+func (c *Client) OpenStream(ctx context.Context, t transport.StreamType) (*transport.Stream, error) {
+	return c.conn.OpenStream(ctx, t)
+}
