@@ -19,6 +19,7 @@ type Method[F any] interface {
 	Name() string
 
 	serve(fn F) serveFunc
+	info() MethodInfo
 }
 
 // serveFunc serves a call. It returns the message to answer with, if the method's

@@ -61,6 +61,7 @@ type Mux struct {
 // served is a method with its handler.
 type served struct {
 	name  string
+	info  MethodInfo
 	serve serveFunc
 }
 
@@ -90,10 +91,11 @@ func NewMux(cfg Config) *Mux {
 //
 // Handle panics when the name is invalid or has a handler already.
 func Handle[F any](mux *Mux, m Method[F], fn F) {
-	mux.handle(m.Name(), m.serve(fn))
+	mux.handle(m.info(), m.serve(fn))
 }
 
-func (m *Mux) handle(name string, serve serveFunc) {
+func (m *Mux) handle(info MethodInfo, serve serveFunc) {
+	name := info.Name
 	if !validMethod(name) {
 		panic(fmt.Sprintf("rpc: invalid method name %q", name))
 	}
@@ -102,7 +104,7 @@ func (m *Mux) handle(name string, serve serveFunc) {
 	if m.methods[name] != nil {
 		panic(fmt.Sprintf("rpc: method %q is handled twice", name))
 	}
-	m.methods[name] = &served{name: name, serve: serve}
+	m.methods[name] = &served{name: name, info: info, serve: serve}
 }
 
 // Methods returns the names of the methods that have a handler, sorted.
