@@ -59,13 +59,13 @@ func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []Call
 	if len(defaults)+len(opts) > 0 {
 		c.opts = resolve(defaults, opts)
 	}
-	c.opts.codec = cmp.Or(c.opts.codec, m.codec)
+	c.opts.format.name = cmp.Or(c.opts.format.name, m.codec)
 	c.opts.maxMessage = cmp.Or(c.opts.maxMessage, defaultMaxMessage)
 	if !m.valid {
 		return Errorf(InvalidArgument, "invalid method name %q", clip(m.name)).notStarted()
 	}
-	if _, ok := codecNamed([]byte(c.opts.codec)); !ok {
-		return Errorf(InvalidArgument, "unknown codec %q", clip(c.opts.codec)).notStarted()
+	if !c.opts.format.valid() {
+		return Errorf(InvalidArgument, "unknown codec %q", clip(c.opts.format.name)).notStarted()
 	}
 	if err := c.opts.metadata.checkOwn(); err != nil {
 		return Errorf(InvalidArgument, "%w", err).notStarted()
@@ -82,7 +82,7 @@ func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []Call
 
 // head returns the HEAD of the request, without its timeout.
 func (c *clientCall) head() ownHead {
-	return ownHead{method: c.method, codec: c.opts.codec, metadata: c.opts.metadata}
+	return ownHead{method: c.method, codec: c.opts.format.name, metadata: c.opts.metadata}
 }
 
 // open opens the stream. From here on the end of ctx ends it.
@@ -115,7 +115,7 @@ func (c *clientCall) encode(m any) (*buffer, *Error) {
 		room += transport.MaxFrameHeader + h.maxSize()
 	}
 	buf := newBuffer(room)
-	b, err := encode(buf.b, c.opts.codec, m)
+	b, err := encode(buf.b, c.opts.format, m)
 	if err != nil {
 		buf.free()
 		return nil, Errorf(InvalidArgument, "encode request: %w", err)
@@ -300,14 +300,14 @@ func (c *clientCall) receiveOnly(res any) error {
 // recv receives the next message into m, unless m is nil. It returns io.EOF at the end of
 // a call that succeeded, and an *Error at any other end.
 func (c *clientCall) recv(m any) error {
-	if err := c.advance(m != nil && keeps(c.opts.codec, m)); err != nil {
+	if err := c.advance(m != nil && keeps(c.opts.format, m)); err != nil {
 		return err
 	}
 	c.held = false
 	if m == nil {
 		return nil
 	}
-	if err := decode(c.body, c.own, c.opts.codec, m, false); err != nil {
+	if err := decode(c.body, c.own, c.opts.format, m, false); err != nil {
 		return c.finish(Errorf(Internal, "decode response: %w", err), transport.StreamCanceled)
 	}
 	return nil

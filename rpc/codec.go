@@ -16,7 +16,43 @@ import (
 // known here: rpc.Unary[rpc.Raw, rpc.Raw](name). A method of Raw messages has the codec "raw".
 type Raw []byte
 
-// The codecs, by their names on the wire.
+// A Codec encodes the messages of calls. The caller names it with [WithCustomCodec], and a [Mux] has those of
+// [Config.Codecs]; "proto", "json" and "raw" are built in, and one of the user's with such a name takes its place. A
+// codec is used from many goroutines at once. It never sees [Raw] messages, which are passed on as they are.
+type Codec interface {
+	// Name is the codec's name on the wire: 1 to 255 bytes of a-z, 0-9, '-', '_' and '.'.
+	Name() string
+
+	// AppendEncode appends the encoded form of m to dst. m is a pointer to a message, a *Request of
+	// Unary[Request, Response] say. An error fails the call: as InvalidArgument if m is a request, and as
+	// Internal if it is an answer.
+	AppendEncode(dst []byte, m any) ([]byte, error)
+
+	// Decode sets m, a pointer to a new message, to what b says. It must not keep b, which is used again. b comes from the
+	// peer, and is whole, within the limit on messages, and otherwise anything. An error fails the call: as
+	// InvalidArgument if m is a request, and as Internal if it is an answer.
+	Decode(b []byte, m any) error
+}
+
+// A format is the codec of a call.
+type format struct {
+	name  string
+	codec Codec // of that name; nil if it is a built-in one
+}
+
+// custom returns the format of a user's codec.
+func custom(c Codec) format { return format{c.Name(), c} }
+
+// valid says whether f may be a call's.
+func (f format) valid() bool {
+	if f.codec != nil {
+		return validKey(f.name)
+	}
+	_, ok := codecNamed([]byte(f.name))
+	return ok
+}
+
+// The built-in codecs, by their names on the wire.
 const (
 	codecProto = "proto" // binary protobuf: messages whose pointer is a proto.Message
 	codecJSON  = "json"  // protojson for those, encoding/json for other Go values
@@ -54,11 +90,14 @@ func codecFor(req, res any) string {
 }
 
 // encode appends m, a pointer, to b.
-func encode(b []byte, codec string, m any) ([]byte, error) {
+func encode(b []byte, f format, m any) ([]byte, error) {
 	if raw, ok := m.(*Raw); ok {
 		return append(b, *raw...), nil
 	}
-	switch codec {
+	if f.codec != nil {
+		return f.codec.AppendEncode(b, m)
+	}
+	switch f.name {
 	case codecProto:
 		if p, ok := m.(proto.Message); ok {
 			return proto.MarshalOptions{}.MarshalAppend(b, p)
@@ -70,13 +109,13 @@ func encode(b []byte, codec string, m any) ([]byte, error) {
 		text, err := json.Marshal(m)
 		return append(b, text...), err
 	}
-	return nil, fmt.Errorf("codec %q does not fit %T", codec, m)
+	return nil, fmt.Errorf("codec %q does not fit %T", f.name, m)
 }
 
 // decode sets m, a pointer, to the message in b. It keeps parts of b only if that is m's own. With strict, JSON
 // with a field that m does not have is an error: a request with a mistyped name would
 // do something else than was meant. In an answer it is one that a newer peer has added.
-func decode(b []byte, own bool, codec string, m any, strict bool) error {
+func decode(b []byte, own bool, f format, m any, strict bool) error {
 	if raw, ok := m.(*Raw); ok {
 		if !own {
 			b = append(make([]byte, 0, len(b)), b...)
@@ -84,7 +123,10 @@ func decode(b []byte, own bool, codec string, m any, strict bool) error {
 		*raw = b
 		return nil
 	}
-	switch codec {
+	if f.codec != nil {
+		return f.codec.Decode(b, m)
+	}
+	switch f.name {
 	case codecProto:
 		if p, ok := m.(proto.Message); ok {
 			if own {
@@ -112,5 +154,5 @@ func decode(b []byte, own bool, codec string, m any, strict bool) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("codec %q does not fit %T", codec, m)
+	return fmt.Errorf("codec %q does not fit %T", f.name, m)
 }

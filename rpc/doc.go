@@ -12,7 +12,7 @@
 //	rpc.Handle(mux, Say, func(ctx context.Context, req *SayRequest) (*SayResponse, error) { … })
 //	res, err := Say.Call(ctx, session, &SayRequest{Text: "hi"})
 //
-// Messages are protobuf messages, plain Go values (as JSON), or [Raw] bytes.
+// Messages are protobuf messages, plain Go values (as JSON), or [Raw] bytes. Other encodings are a [Codec].
 //
 // # Serving
 //

@@ -209,7 +209,8 @@ func FuzzDecodeMessage(f *testing.F) {
 		Map  map[string]any `json:"map"`
 	}
 	f.Fuzz(func(t *testing.T, b []byte, strict bool) {
-		for _, codec := range []string{codecProto, codecJSON, codecRaw} {
+		for _, name := range []string{codecProto, codecJSON, codecRaw} {
+			codec := format{name: name}
 			for _, m := range []any{new(plain), new(wrapperspb.StringValue), new(anypb.Any), new(Raw)} {
 				if decode(b, false, codec, m, strict) != nil {
 					continue

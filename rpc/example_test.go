@@ -1,7 +1,9 @@
 package rpc_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/gob"
 	"fmt"
 
 	"github.com/trunkline-go/trunkline/certs"
@@ -123,4 +125,31 @@ func Example_callBack() {
 	res, err := Hello.Call(context.Background(), session, &Greeting{})
 	fmt.Println(res.Text, err)
 	// Output: hello, Alice <nil>
+}
+
+// A gobs is a codec in ten lines.
+type gobs struct{}
+
+func (gobs) Name() string { return "gob" }
+
+func (gobs) AppendEncode(dst []byte, m any) ([]byte, error) {
+	buf := bytes.NewBuffer(dst)
+	err := gob.NewEncoder(buf).Encode(m)
+	return buf.Bytes(), err
+}
+
+func (gobs) Decode(b []byte, m any) error { return gob.NewDecoder(bytes.NewReader(b)).Decode(m) }
+
+func ExampleCodec() {
+	mux := rpc.NewMux(rpc.Config{Codecs: []rpc.Codec{gobs{}}})
+	rpc.Handle(mux, Hello, func(ctx context.Context, req *Greeting) (*Greeting, error) {
+		call, _ := rpc.CallFrom(ctx)
+		return &Greeting{Text: "hello, " + req.Text + ", in " + call.Codec}, nil
+	})
+	session, stop := connect(mux, rpc.NewMux(rpc.Config{}))
+	defer stop()
+
+	res, err := Hello.Call(context.Background(), session, &Greeting{Text: "world"}, rpc.WithCustomCodec(gobs{}))
+	fmt.Println(res.Text, err)
+	// Output: hello, world, in gob <nil>
 }

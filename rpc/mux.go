@@ -30,6 +30,9 @@ type Config struct {
 	// accepted. Default: 5 s.
 	HeadTimeout time.Duration
 
+	// Codecs are known to callers besides the built-in ones, see [Codec]. Default: none.
+	Codecs []Codec
+
 	// Authorize decides whether a call may run, before any message of it is decoded. An
 	// [*Error] refuses with its code and message; any other error as PermissionDenied, and its text stays
 	// here. The caller learns that nothing has run. Default: everyone may call everything.
@@ -51,8 +54,9 @@ type Call struct {
 // A Mux serves the calls that a peer makes. It is safe for concurrent use, and one may
 // serve any number of sessions, on either side.
 type Mux struct {
-	cfg Config
-	log *slog.Logger
+	cfg     Config
+	log     *slog.Logger
+	formats []format // of cfg.Codecs
 
 	mu      sync.RWMutex // guards what follows
 	methods map[string]*served
@@ -65,7 +69,7 @@ type served struct {
 	serve serveFunc
 }
 
-// NewMux returns a Mux without methods.
+// NewMux returns a Mux without methods. It panics when the name of one of [Config.Codecs] is not valid, or comes twice.
 func NewMux(cfg Config) *Mux {
 	if cfg.MaxMessage == 0 {
 		cfg.MaxMessage = defaultMaxMessage
@@ -80,7 +84,36 @@ func NewMux(cfg Config) *Mux {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Mux{cfg: cfg, log: log, methods: make(map[string]*served)}
+	m := &Mux{cfg: cfg, log: log, methods: make(map[string]*served)}
+	for _, c := range cfg.Codecs {
+		m.formats = append(m.formats, custom(c))
+	}
+	checkNames("codec", m.formats, func(f format) string { return f.name })
+	return m
+}
+
+// checkNames panics when a name of what a user plugs in is not valid or comes twice.
+func checkNames[T any](what string, all []T, name func(T) string) {
+	for i, v := range all {
+		n := name(v)
+		if !validKey(n) {
+			panic(fmt.Sprintf("rpc: invalid name of a %s: %q", what, n))
+		}
+		if slices.ContainsFunc(all[:i], func(v T) bool { return name(v) == n }) {
+			panic(fmt.Sprintf("rpc: two %ss are named %q", what, n))
+		}
+	}
+}
+
+// formatNamed returns the format of a call whose codec has that name, and whether there is one.
+func (m *Mux) formatNamed(name []byte) (format, bool) {
+	for _, f := range m.formats {
+		if f.name == string(name) { // does not allocate
+			return f, true
+		}
+	}
+	builtin, ok := codecNamed(name)
+	return format{name: builtin}, ok
 }
 
 // Handle makes mux serve the method m with fn. Its context ends with the call, see

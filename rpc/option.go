@@ -4,7 +4,7 @@ package rpc
 type CallOption interface{ apply(o *callOptions) }
 
 type callOptions struct {
-	codec      string
+	format     format
 	metadata   Metadata
 	maxMessage int
 	header     *Metadata
@@ -15,11 +15,17 @@ type optionFunc func(o *callOptions)
 
 func (f optionFunc) apply(o *callOptions) { f(o) }
 
-// WithCodec sets the codec of the call's messages, both ways: "proto", "json" or "raw". By
+// WithCodec sets the codec of the call's messages, both ways, to a built-in one: "proto", "json" or "raw". By
 // default it follows from the method's types; what those cannot be encoded in fails with
 // InvalidArgument.
 func WithCodec(name string) CallOption {
-	return optionFunc(func(o *callOptions) { o.codec = name })
+	return optionFunc(func(o *callOptions) { o.format = format{name: name} })
+}
+
+// WithCustomCodec sets the codec of the call's messages, both ways, to c. A peer whose [Config.Codecs] do not have
+// one of that name answers with Unimplemented, and has not run the call.
+func WithCustomCodec(c Codec) CallOption {
+	return optionFunc(func(o *callOptions) { o.format = custom(c) })
 }
 
 // WithMetadata sends md with the request. Together with the name of the method it may

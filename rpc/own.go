@@ -14,12 +14,12 @@ import (
 // what that is in time was lost in the noise of the machine.
 
 // keeps says whether m may keep the memory of what it is decoded from.
-func keeps(codec string, m any) bool {
+func keeps(f format, m any) bool {
 	switch m := m.(type) {
 	case *Raw:
 		return true
 	case proto.Message:
-		if codec != codecProto {
+		if f.codec != nil || f.name != codecProto {
 			return false
 		}
 		fields := m.ProtoReflect().Descriptor().Fields()

@@ -37,7 +37,7 @@ type serverCall struct {
 	str        *transport.Stream
 	ctx        callContext // the handler's
 	method     *served     // nil until HEAD has been read
-	codec      string
+	format     format
 	timeout    time.Duration // 0: none
 	deadline   time.Time     // the zero time: none
 	metadata   Metadata
@@ -115,11 +115,11 @@ func (c *serverCall) readHead() error {
 		return Errorf(Unimplemented, "unknown method %s", h.method)
 	}
 	c.method = method
-	codec, ok := codecNamed(h.codec)
+	format, ok := c.mux.formatNamed(h.codec)
 	if !ok {
 		return Errorf(Unimplemented, "unknown codec %q", clip(string(h.codec)))
 	}
-	c.codec, c.timeout, c.metadata = codec, fromMicros(h.timeout), h.metadata
+	c.format, c.timeout, c.metadata = format, fromMicros(h.timeout), h.metadata
 	return nil
 }
 
@@ -178,7 +178,7 @@ func (c *serverCall) unhold() {
 func buffersFull(err error) error { return Errorf(ResourceExhausted, "server is busy: %w", err) }
 
 func (c *serverCall) describe() Call {
-	return Call{Method: c.method.name, Codec: c.codec, Peer: c.str.Session().Peer(), Metadata: c.metadata}
+	return Call{Method: c.method.name, Codec: c.format.name, Peer: c.str.Session().Peer(), Metadata: c.metadata}
 }
 
 // request receives the one message of a request, and marks the call as started.
@@ -211,7 +211,7 @@ func (c *serverCall) recv(m any) error {
 	var body []byte
 	var own bool
 	var err error
-	if keeps(c.codec, m) {
+	if keeps(c.format, m) {
 		t, body, own, err = c.str.ReadOwnFrame(c.limit)
 	} else {
 		t, body, err = c.str.ReadFrame(c.limit)
@@ -225,7 +225,7 @@ func (c *serverCall) recv(m any) error {
 	c.out.received()
 	c.size = len(body)
 	c.in.Add(int64(c.size))
-	if err := decode(body, own, c.codec, m, true); err != nil {
+	if err := decode(body, own, c.format, m, true); err != nil {
 		return Errorf(InvalidArgument, "malformed request: %w", err)
 	}
 	return nil
@@ -276,11 +276,11 @@ func (c *serverCall) encode(m any) (*buffer, error) {
 		room += transport.MaxFrameHeader + h.maxSize()
 	}
 	buf := newBuffer(room)
-	b, err := encode(buf.b, c.codec, m)
+	b, err := encode(buf.b, c.format, m)
 	if err != nil {
 		c.untakeHeader(header)
 		buf.free()
-		c.log().Error("response cannot be encoded", "codec", c.codec, "err", err)
+		c.log().Error("response cannot be encoded", "codec", c.format.name, "err", err)
 		return nil, &Error{code: Internal, Message: "response cannot be encoded", Err: err}
 	}
 	buf.b = b
