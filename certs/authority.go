@@ -26,7 +26,8 @@ const (
 // Authority signs the certificates of one trust domain. It is safe for
 // concurrent use if its Env is.
 type Authority struct {
-	cert   *x509.Certificate
+	authorities // this one, and the one before while that is good
+
 	key    crypto.Signer
 	domain string
 	env    Env
@@ -39,21 +40,29 @@ func NewAuthority(env Env) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := selfSign(env, key)
+	domain, err := newDomain(env)
 	if err != nil {
 		return nil, err
 	}
-	return openAuthority(env, cert, key)
+	cert, err := selfSign(env, key, domain)
+	if err != nil {
+		return nil, err
+	}
+	return openAuthority(env, authorities{current: cert}, key)
 }
 
-// selfSign draws the trust domain: 128 random bits in base32, which are 26
+// newDomain draws a trust domain: 128 random bits in base32, which are 26
 // characters that a DNS label could have, so that name constraints apply to it.
-func selfSign(env Env, key crypto.Signer) (*x509.Certificate, error) {
+func newDomain(env Env) (string, error) {
 	var random [16]byte
 	if _, err := io.ReadFull(env.rand(), random[:]); err != nil {
-		return nil, fmt.Errorf("make trust domain: %w", err)
+		return "", fmt.Errorf("make trust domain: %w", err)
 	}
-	domain := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random[:]))
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random[:])), nil
+}
+
+// selfSign makes the certificate of an authority.
+func selfSign(env Env, key crypto.Signer, domain string) (*x509.Certificate, error) {
 	serial, err := env.newSerial()
 	if err != nil {
 		return nil, err
@@ -80,7 +89,8 @@ func selfSign(env Env, key crypto.Signer) (*x509.Certificate, error) {
 }
 
 // openAuthority checks that certificate and key make an authority.
-func openAuthority(env Env, cert *x509.Certificate, key crypto.Signer) (*Authority, error) {
+func openAuthority(env Env, as authorities, key crypto.Signer) (*Authority, error) {
+	cert := as.current
 	if !cert.IsCA || !cert.BasicConstraintsValid {
 		return nil, errors.New("the certificate is not that of an authority")
 	}
@@ -91,14 +101,14 @@ func openAuthority(env Env, cert *x509.Certificate, key crypto.Signer) (*Authori
 	if !sameKey(key.Public(), cert.PublicKey) {
 		return nil, errors.New("the key is not that of the certificate")
 	}
-	return &Authority{cert: cert, key: key, domain: domain, env: env}, nil
+	return &Authority{authorities: as.at(env.now()), key: key, domain: domain, env: env}, nil
 }
 
 // Domain returns the trust domain.
 func (a *Authority) Domain() string { return a.domain }
 
 // Certificate returns the certificate that others pin. It must not be changed.
-func (a *Authority) Certificate() *x509.Certificate { return a.cert }
+func (a *Authority) Certificate() *x509.Certificate { return a.current }
 
 // IssueUser makes a key for the user of that name and signs it for 90 days.
 // It keeps no record, so that [Home.Revoke] does not know the key; use
@@ -131,7 +141,7 @@ func (a *Authority) issue(id ID, hosts []string) (*Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newCredentials(cert, key, a.cert, a.env.Now)
+	return newCredentials(cert, key, a.authorities, a.env.Now)
 }
 
 // Sign certifies that pub, an Ed25519 or P-256 key, is the key of id. The
@@ -148,8 +158,8 @@ func (a *Authority) Sign(id ID, pub crypto.PublicKey, hosts []string) (*x509.Cer
 		return nil, err
 	}
 	now := a.env.now()
-	if !validAt(a.cert, now) {
-		return nil, fmt.Errorf("authority is valid from %s to %s only", date(a.cert.NotBefore), date(a.cert.NotAfter))
+	if !validAt(a.current, now) {
+		return nil, fmt.Errorf("authority is valid from %s to %s only", date(a.current.NotBefore), date(a.current.NotAfter))
 	}
 	serial, err := a.env.newSerial()
 	if err != nil {
@@ -182,7 +192,7 @@ func (a *Authority) Sign(id ID, pub crypto.PublicKey, hosts []string) (*x509.Cer
 	default:
 		return nil, errors.New("the id is neither a server's nor a user's")
 	}
-	return create(template, a.cert, pub, a.key)
+	return create(template, a.current, pub, a.key)
 }
 
 func create(template, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) (*x509.Certificate, error) {
@@ -237,8 +247,8 @@ func validAt(cert *x509.Certificate, now time.Time) bool {
 // until is when a certificate expires that the authority signs now.
 func (a *Authority) until() time.Time {
 	until := a.env.now().Add(leafLifetime)
-	if until.After(a.cert.NotAfter) {
-		return a.cert.NotAfter
+	if until.After(a.current.NotAfter) {
+		return a.current.NotAfter
 	}
 	return until
 }

@@ -7,7 +7,7 @@ import "crypto/x509"
 // certificate for a key that is somebody else's.
 func AuthorityIn(chain []*x509.Certificate, key Fingerprint) *x509.Certificate {
 	for _, cert := range chain {
-		if cert != nil && FingerprintOf(cert) == key && cert.BasicConstraintsValid && cert.CheckSignatureFrom(cert) == nil {
+		if cert != nil && FingerprintOf(cert) == key && selfSigned(cert) {
 			return cert
 		}
 	}
@@ -27,7 +27,7 @@ func AuthorityOf(chain []*x509.Certificate) *x509.Certificate {
 // verifyByKey is verify where the authority is pinned by its key.
 func (c *Credentials) verifyByKey(chain []*x509.Certificate, usage x509.ExtKeyUsage, kind idKind) (ID, error) {
 	whole := *c
-	whole.AuthorityKey = Fingerprint{}
+	whole.AuthorityKey, whole.Cross, whole.Former = Fingerprint{}, nil, nil
 	whole.Authority = AuthorityIn(chain, c.AuthorityKey)
 	if whole.Authority != nil {
 		return whole.verify(chain, usage, kind)

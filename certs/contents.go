@@ -46,9 +46,11 @@ type UserCertificate struct {
 func (h *Home) Contents() (*Contents, error) {
 	c := &Contents{Signs: h.HasAuthority()}
 	var err error
-	if c.Authority, err = loadCertificate(h.path(certFile(authorityStem))); err != nil {
+	as, err := h.loadAuthorities()
+	if err != nil {
 		return nil, err
 	}
+	c.Authority = as.current
 	if c.Server, err = loadCertificate(h.path(certFile(serverStem))); err != nil {
 		return nil, err
 	}

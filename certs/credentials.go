@@ -20,6 +20,10 @@ type Credentials struct {
 	// Authority is pinned: whom it did not sign is a stranger.
 	Authority *x509.Certificate
 
+	// Former is trusted beside Authority, which has succeeded it, for as long as Cross is good: Authority's certificate that
+	// Former signed. Both are nil but in the overlap after a rotation, see [Home.Rotate].
+	Cross, Former *x509.Certificate
+
 	// AuthorityKey pins the authority by its key alone, if Authority is nil: the peer's chain must have the
 	// self-signed certificate of that key. It is what a join token and known_servers know.
 	AuthorityKey Fingerprint
@@ -34,17 +38,19 @@ type Credentials struct {
 	Now func() time.Time
 }
 
-func newCredentials(leaf *x509.Certificate, key crypto.Signer, authority *x509.Certificate, now func() time.Time) (*Credentials, error) {
+func newCredentials(leaf *x509.Certificate, key crypto.Signer, as authorities, now func() time.Time) (*Credentials, error) {
 	if !sameKey(key.Public(), leaf.PublicKey) {
 		return nil, errors.New("the key is not that of the certificate")
 	}
 	return &Credentials{
 		Certificate: tls.Certificate{
-			Certificate: [][]byte{leaf.Raw, authority.Raw},
+			Certificate: rawOf(as.chain(leaf)),
 			PrivateKey:  key,
 			Leaf:        leaf,
 		},
-		Authority: authority,
+		Authority: as.current,
+		Cross:     as.cross,
+		Former:    as.former,
 		Now:       now,
 	}, nil
 }
@@ -60,17 +66,35 @@ func (c *Credentials) ID() ID {
 	return id
 }
 
-// Roots returns a new pool with the pinned authority alone, or with the CAs. It is never nil,
-// which crypto/tls and crypto/x509 would take for the roots of the system.
+// Roots returns a new pool with the pinned authority, and the one before it while that is trusted, or with the CAs. It is
+// never nil, which crypto/tls and crypto/x509 would take for the roots of the system.
 func (c *Credentials) Roots() *x509.CertPool {
 	pool := x509.NewCertPool()
-	for _, ca := range c.CAs {
+	for _, ca := range c.trusted() {
 		pool.AddCert(ca)
 	}
-	if len(c.CAs) == 0 && c.Authority != nil {
-		pool.AddCert(c.Authority)
-	}
 	return pool
+}
+
+// trusted returns whose signatures count now.
+func (c *Credentials) trusted() []*x509.Certificate {
+	switch {
+	case len(c.CAs) > 0:
+		return c.CAs
+	case c.Authority == nil:
+		return nil
+	case c.Former == nil || c.Cross == nil || !validAt(c.Cross, c.now()):
+		return []*x509.Certificate{c.Authority}
+	default:
+		return []*x509.Certificate{c.Authority, c.Former}
+	}
+}
+
+func (c *Credentials) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
 }
 
 // VerifyClient returns the identity of a client that presented chain, the
@@ -150,19 +174,16 @@ func (c *Credentials) failure(chain []*x509.Certificate, reason Reason, err erro
 }
 
 func (c *Credentials) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage) error {
-	now := c.Now
-	if now == nil {
-		now = time.Now
-	}
 	opts := x509.VerifyOptions{
 		Roots:       c.Roots(),
-		CurrentTime: now(),
+		CurrentTime: c.now(),
 		KeyUsages:   []x509.ExtKeyUsage{usage},
 	}
+	trusted := c.trusted()
 	for _, cert := range chain[1:] {
-		// Peers send the authority, too. Tried as an intermediate beside the root that it is, it leads
+		// Peers send the authority, too, and in an overlap the one before. Tried as an intermediate beside the root that it is, it leads
 		// nowhere, but each signature under it is checked twice: 220 µs instead of 112 (BenchmarkVerifyClient).
-		if cert.Equal(c.Authority) {
+		if slices.ContainsFunc(trusted, cert.Equal) {
 			continue
 		}
 		if opts.Intermediates == nil {

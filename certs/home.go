@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -132,8 +133,11 @@ func (h *Home) ServerCredentials() (*Credentials, error) {
 
 func (h *Home) ensureAuthority() (*Authority, error) {
 	keyPath, certPath := h.path(keyFile(authorityStem)), h.path(certFile(authorityStem))
-	if !exists(keyPath) && exists(certPath) {
-		return nil, fmt.Errorf("%w: %s is without its key, this home is a client's", ErrNoAuthority, certPath)
+	if exists(certPath) {
+		if !exists(keyPath) {
+			return nil, fmt.Errorf("%w: %s is without its key, this home is a client's", ErrNoAuthority, certPath)
+		}
+		return h.loadAuthority()
 	}
 	p, err := h.loadPair(authorityStem)
 	if err != nil {
@@ -142,30 +146,38 @@ func (h *Home) ensureAuthority() (*Authority, error) {
 	if err := h.ensureKey(&p, authorityStem); err != nil {
 		return nil, err
 	}
-	if p.cert == nil {
-		if p.cert, err = selfSign(h.env, p.key); err != nil {
-			return nil, err
-		}
-		if err := writeNew(certPath, encodeCertificate(p.cert), openMode); err != nil {
-			return nil, err
-		}
-	}
-	return h.openAuthority(p)
-}
-
-func (h *Home) loadAuthority() (*Authority, error) {
-	p, err := h.loadPair(authorityStem)
+	domain, err := newDomain(h.env)
 	if err != nil {
 		return nil, err
 	}
-	if p.key == nil || p.cert == nil {
-		return nil, fmt.Errorf("%w: %s", ErrNoAuthority, h.dir)
+	cert, err := selfSign(h.env, p.key, domain)
+	if err != nil {
+		return nil, err
 	}
-	return h.openAuthority(p)
+	as := authorities{current: cert}
+	if err := writeNew(certPath, as.encode(), openMode); err != nil {
+		return nil, err
+	}
+	return h.openAuthority(as, p.key)
 }
 
-func (h *Home) openAuthority(p pair) (*Authority, error) {
-	a, err := openAuthority(h.env, p.cert, p.key)
+func (h *Home) loadAuthority() (*Authority, error) {
+	as, err := h.loadAuthorities()
+	if err != nil {
+		return nil, err
+	}
+	key, err := h.loadKey(authorityStem)
+	if err != nil {
+		return nil, err
+	}
+	if key == nil || as.current == nil {
+		return nil, fmt.Errorf("%w: %s", ErrNoAuthority, h.dir)
+	}
+	return h.openAuthority(as, key)
+}
+
+func (h *Home) openAuthority(as authorities, key crypto.Signer) (*Authority, error) {
+	a, err := openAuthority(h.env, as, key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", h.path(certFile(authorityStem)), err)
 	}
@@ -206,7 +218,7 @@ func (a *Authority) fresh(cert *x509.Certificate, id ID) bool {
 // valid reports whether the authority issued cert to id for a time that includes
 // now.
 func (a *Authority) valid(cert *x509.Certificate, id ID) bool {
-	if cert == nil || !validAt(cert, a.env.now()) || cert.CheckSignatureFrom(a.cert) != nil {
+	if cert == nil || !validAt(cert, a.env.now()) || cert.CheckSignatureFrom(a.current) != nil {
 		return false
 	}
 	got, err := IDFromCertificate(cert)

@@ -98,7 +98,7 @@ func (h *Home) Invite(name string, opts InviteOptions) (*Invitation, error) {
 		if len(all) >= maxInvites {
 			return fmt.Errorf("there are %d invitations, which is the most", len(all))
 		}
-		made = &Invitation{Token: Token{Authority: FingerprintOf(a.cert)}, Name: name, Expires: now.Add(opts.TTL).UTC().Truncate(time.Second)}
+		made = &Invitation{Token: Token{Authority: FingerprintOf(a.current)}, Name: name, Expires: now.Add(opts.TTL).UTC().Truncate(time.Second)}
 		if _, err := io.ReadFull(h.env.rand(), made.Token.Secret[:]); err != nil {
 			return fmt.Errorf("make token: %w", err)
 		}
@@ -164,7 +164,7 @@ func (h *Home) Redeem(secret [secretSize]byte, request []byte) ([]*x509.Certific
 	return h.certify(func(a *Authority) (*x509.Certificate, error) { return h.redeem(a, hash, pub) })
 }
 
-// certify has sign make a certificate, with the update lock held, and returns it and the authority's.
+// certify has sign make a certificate, with the update lock held, and returns it with what leads to the authority.
 func (h *Home) certify(sign func(a *Authority) (*x509.Certificate, error)) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	err := h.update(func() error {
@@ -176,7 +176,7 @@ func (h *Home) certify(sign func(a *Authority) (*x509.Certificate, error)) ([]*x
 		if err != nil {
 			return err
 		}
-		chain = []*x509.Certificate{cert, a.cert}
+		chain = a.chain(cert)
 		return nil
 	})
 	if err != nil {

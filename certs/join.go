@@ -63,12 +63,12 @@ func (j *Joining) checkHome() error {
 	if exists(h.path(keyFile(authorityStem))) {
 		return fmt.Errorf("%w: %s holds an authority", ErrOtherHome, h.dir)
 	}
-	authority, err := loadCertificate(h.path(certFile(authorityStem)))
+	as, err := h.loadAuthorities()
 	if err != nil {
 		return err
 	}
-	if authority != nil && FingerprintOf(authority) != j.token.Authority {
-		return fmt.Errorf("%w: %s is of authority %s, the token of %s", ErrOtherHome, h.dir, FingerprintOf(authority), j.token.Authority)
+	if as.current != nil && FingerprintOf(as.current) != j.token.Authority {
+		return fmt.Errorf("%w: %s is of authority %s, the token of %s", ErrOtherHome, h.dir, FingerprintOf(as.current), j.token.Authority)
 	}
 	return nil
 }

@@ -26,23 +26,33 @@ func (h *Home) loadPair(stem string) (pair, error) {
 	if p.cert, err = loadCertificate(certPath); err != nil {
 		return pair{}, err
 	}
-	data, err := readFile(keyPath, true)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if p.cert != nil {
-			return pair{}, fmt.Errorf("%s is missing: put it back, or remove %s", keyPath, certPath)
-		}
-		return pair{}, nil
-	case err != nil:
+	if p.key, err = h.loadKey(stem); err != nil {
 		return pair{}, err
 	}
-	if p.key, err = parseKey(data); err != nil {
-		return pair{}, fmt.Errorf("%s: %w", keyPath, err)
+	if p.cert != nil && p.key == nil {
+		return pair{}, fmt.Errorf("%s is missing: put it back, or remove %s", keyPath, certPath)
 	}
 	if p.cert != nil && !sameKey(p.key.Public(), p.cert.PublicKey) {
 		return pair{}, fmt.Errorf("%s is not the key of %s", keyPath, certPath)
 	}
 	return p, nil
+}
+
+// loadKey returns nil for a file that does not exist.
+func (h *Home) loadKey(stem string) (crypto.Signer, error) {
+	path := h.path(keyFile(stem))
+	data, err := readFile(path, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
 }
 
 // loadCertificate returns nil for a file that does not exist.
@@ -67,18 +77,18 @@ func (h *Home) loadCredentials(stem string) (*Credentials, error) {
 	if err != nil || p.cert == nil {
 		return nil, err
 	}
-	authority, err := loadCertificate(h.path(certFile(authorityStem)))
+	as, err := h.loadAuthorities()
 	if err != nil {
 		return nil, err
 	}
-	if authority == nil {
+	if as.current == nil {
 		return nil, fmt.Errorf("%s is missing", h.path(certFile(authorityStem)))
 	}
-	if err := p.cert.CheckSignatureFrom(authority); err != nil {
-		return nil, fmt.Errorf("%s is not issued by %s: %w",
-			h.path(certFile(stem)), h.path(certFile(authorityStem)), err)
+	// One that the authority before the present one has issued may have expired with the overlap: that is for the server to say.
+	if as.signerOf(p.cert) == nil {
+		return nil, fmt.Errorf("%s is not issued by %s", h.path(certFile(stem)), h.path(certFile(authorityStem)))
 	}
-	return newCredentials(p.cert, p.key, authority, h.env.Now)
+	return newCredentials(p.cert, p.key, as, h.env.Now)
 }
 
 // ensureKey makes the key if there is none. The update lock must be held.

@@ -50,6 +50,10 @@ func parseCertificate(data []byte) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseCertificateDER(der)
+}
+
+func parseCertificateDER(der []byte) (*x509.Certificate, error) {
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, fmt.Errorf("not a certificate: %w", err)
@@ -60,28 +64,41 @@ func parseCertificate(data []byte) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-// decodePEM returns the content of the one block that data consists of. Text
-// before or after it is refused, although RFC 7468 allows some: these files are
-// written here, and anything else in them is a sign of damage.
+// decodePEM returns the content of the one block that data consists of.
 func decodePEM(data []byte, kind string) ([]byte, error) {
+	blocks, err := decodePEMs(data, kind, 1)
+	if err != nil {
+		return nil, err
+	}
+	return blocks[0], nil
+}
+
+// decodePEMs returns the contents of the blocks that data consists of, from one to most. Text
+// before, between or after them is refused, although RFC 7468 allows some: these files are
+// written here, and anything else in them is a sign of damage.
+func decodePEMs(data []byte, kind string, most int) ([][]byte, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errors.New("the file is empty")
 	}
-	block, rest := pem.Decode(data)
-	switch {
-	case block == nil:
-		return nil, errors.New("not a pem file")
-	case !bytes.HasPrefix(data, []byte("-----BEGIN ")):
-		return nil, errors.New("there is something before the pem block")
-	case len(bytes.TrimSpace(rest)) > 0:
-		return nil, errors.New("there is something after the pem block")
-	case bytes.Count(data, []byte("-----BEGIN ")) > 1:
-		// pem.Decode skips a block that it cannot read.
-		return nil, errors.New("there is more than one pem block")
-	case block.Type != kind:
-		return nil, fmt.Errorf("the pem block is %s, not %q", quote(block.Type), kind)
-	case len(block.Headers) > 0:
-		return nil, errors.New("the pem block has headers")
+	begin := []byte("-----BEGIN ")
+	var blocks [][]byte
+	for len(data) > 0 {
+		block, rest := pem.Decode(data)
+		switch {
+		case !bytes.HasPrefix(data, begin) && len(blocks) == 0:
+			return nil, errors.New("there is something before the pem block")
+		case !bytes.HasPrefix(data, begin):
+			return nil, errors.New("there is something after the pem block")
+		case len(blocks) == most:
+			return nil, fmt.Errorf("there are more than %d pem blocks", most)
+		case block == nil, bytes.Count(data[:len(data)-len(rest)], begin) > 1: // pem.Decode skips a block that it cannot read
+			return nil, errors.New("a pem block is damaged")
+		case block.Type != kind:
+			return nil, fmt.Errorf("the pem block is %s, not %q", quote(block.Type), kind)
+		case len(block.Headers) > 0:
+			return nil, errors.New("the pem block has headers")
+		}
+		blocks, data = append(blocks, block.Bytes), bytes.TrimSpace(rest)
 	}
-	return block.Bytes, nil
+	return blocks, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,9 +140,13 @@ func (v *verifier) inHandshake(cs tls.ConnectionState) error {
 	if v.authority != nil && v.authority.NotAfter.Before(a.until) { // which the peer need not send
 		a.until = v.authority.NotAfter
 	}
-	for _, ca := range v.cred.CAs { // one that is not in this chain costs no more than another look
-		if ca.NotAfter.Before(a.until) {
-			a.until = ca.NotAfter
+	others := v.cred.CAs // one that is not in this chain costs no more than another look
+	if v.cred.Cross != nil {
+		others = append(slices.Clip(others), v.cred.Cross) // whose end ends trust in the authority before
+	}
+	for _, other := range others {
+		if other.NotAfter.Before(a.until) {
+			a.until = other.NotAfter
 		}
 	}
 	for _, cert := range cs.PeerCertificates {

@@ -118,3 +118,25 @@ func TestM3AuthorityExpiredSinceTheHandshake(t *testing.T) {
 		assert.Equal(t, certs.Expired, refused.Reason)
 	})
 }
+
+// Nor is one of an authority that was trusted because of a rotation, when that is over.
+func TestM3OverlapOverSinceTheHandshake(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		old := n.User("alice")
+		next, err := n.Authority().Successor()
+		require.NoError(t, err)
+		cred, err := next.IssueServer(nil)
+		require.NoError(t, err)
+		cross := *cred.Cross
+		cross.NotAfter = time.Now().Add(time.Hour)
+		cred.Cross = &cross
+		v, _ := transport.NewVerifier(cred)
+		alice := presented(t, old)
+		require.NoError(t, v.InHandshake(alice))
+		time.Sleep(time.Hour + time.Second)
+		_, err = v.Check(alice)
+		var refused *certs.VerifyError
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, certs.UnknownAuthority, refused.Reason)
+	})
+}
