@@ -134,6 +134,10 @@ func (c *clientCall) encode(m any) (*buffer, *Error) {
 func (c *clientCall) write(buf *buffer) error {
 	first := !c.headSent.Load()
 	if first {
+		if c.ctx.Err() != nil { // the stream is being reset, and some might have left before
+			buf.free()
+			return c.contextError().notStarted()
+		}
 		h := c.head()
 		if deadline, ok := c.ctx.Deadline(); ok {
 			h.timeout = toMicros(time.Until(deadline))
