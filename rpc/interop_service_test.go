@@ -12,17 +12,18 @@ import (
 
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/rpc/internal/interoppb"
+	"github.com/trunkline-go/trunkline/rpc/internal/interoppb/interoppbrpc"
 	"github.com/trunkline-go/trunkline/transport"
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
 
 // The service of gRPC's interop tests, with its names and its messages.
 var (
-	emptyCall       = rpc.Unary[interoppb.Empty, interoppb.Empty]("grpc.testing.TestService/EmptyCall")
-	unaryCall       = rpc.Unary[interoppb.SimpleRequest, interoppb.SimpleResponse]("grpc.testing.TestService/UnaryCall")
-	streamingOutput = rpc.ServerStream[interoppb.StreamingOutputCallRequest, interoppb.StreamingOutputCallResponse]("grpc.testing.TestService/StreamingOutputCall")
-	streamingInput  = rpc.ClientStream[interoppb.StreamingInputCallRequest, interoppb.StreamingInputCallResponse]("grpc.testing.TestService/StreamingInputCall")
-	fullDuplex      = rpc.Bidi[interoppb.StreamingOutputCallRequest, interoppb.StreamingOutputCallResponse]("grpc.testing.TestService/FullDuplexCall")
+	emptyCall       = interoppbrpc.TestServiceEmptyCall
+	unaryCall       = interoppbrpc.TestServiceUnaryCall
+	streamingOutput = interoppbrpc.TestServiceStreamingOutputCall
+	streamingInput  = interoppbrpc.TestServiceStreamingInputCall
+	fullDuplex      = interoppbrpc.TestServiceFullDuplexCall
 )
 
 // The metadata that the service sends back: as header, and as trailer.
