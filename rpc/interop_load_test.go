@@ -1,21 +1,31 @@
 package rpc_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/rpc/internal/interoppb"
 	"github.com/trunkline-go/trunkline/transport"
+	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
 
 // A thousand messages of which none is whole are a quarter of a gigabyte, which is more than one identity has of a server's
 // memory (M71) unless the server says so.
 func TestInterop_concurrent_large_unary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, client, server := interopPair(t, transport.Config{MaxBuffered: 4 << 30})
-		req := largeUnary()
+		mux := rpc.NewMux(rpc.Config{})
+		req, res := largeUnary(), &interoppb.SimpleResponse{Payload: zeros(largeResponse)} // one each is enough memory
+		rpc.Handle(mux, unaryCall, func(context.Context, *interoppb.SimpleRequest) (*interoppb.SimpleResponse, error) {
+			return res, nil
+		})
+		n := transporttest.New(t, rtt)
+		srv := n.Listen(transport.Config{Handlers: handlers(mux), MaxBuffered: 4 << 30})
+		client, server := n.Pair(srv, "alice", transport.Config{})
 		var wg sync.WaitGroup
 		for range 1000 {
 			wg.Go(func() {
