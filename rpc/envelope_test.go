@@ -36,12 +36,19 @@ func metadataOf(fields []*callpb.Field) Metadata {
 }
 
 func (h head) generated() *callpb.Head {
-	return &callpb.Head{Method: string(h.method), TimeoutUs: h.timeout, Codec: string(h.codec), Metadata: fieldsOf(h.metadata)}
+	out := &callpb.Head{Method: string(h.method), TimeoutUs: h.timeout, Codec: string(h.codec), Metadata: fieldsOf(h.metadata)}
+	if h.resumable {
+		out.Cursor = append([]byte{}, h.cursor...) // never nil
+	}
+	return out
 }
 
 // own returns h as this side sends it.
 func (h head) own() *ownHead {
-	return &ownHead{method: string(h.method), codec: string(h.codec), timeout: h.timeout, metadata: h.metadata}
+	return &ownHead{
+		method: string(h.method), codec: string(h.codec), timeout: h.timeout, metadata: h.metadata,
+		resumable: h.resumable, cursor: string(h.cursor),
+	}
 }
 
 func (e end) generated() *callpb.End {
@@ -65,6 +72,14 @@ var heads = []struct {
 		},
 		"012a" + "0a05612e422f43" + "10e0c65b" + "1a03726177" + "22060a016b120176" + "22070a016b120200ff" + "22070a05656d707479",
 	},
+	{
+		"resumable", head{method: []byte("a.B/C"), codec: []byte("json"), resumable: true},
+		"010f" + "0a05612e422f43" + "1a046a736f6e" + "3a00",
+	},
+	{
+		"resumed", head{method: []byte("a.B/C"), codec: []byte("json"), resumable: true, cursor: []byte("\x00\xff")},
+		"0111" + "0a05612e422f43" + "1a046a736f6e" + "3a0200ff",
+	},
 }
 
 func TestGoldenHead(t *testing.T) {
@@ -83,6 +98,8 @@ func TestGoldenHead(t *testing.T) {
 			assert.Equal(t, string(h.codec), string(back.codec))
 			assert.Equal(t, h.timeout, back.timeout)
 			assert.Equal(t, h.metadata, back.metadata)
+			assert.Equal(t, h.resumable, back.resumable)
+			assert.Equal(t, string(h.cursor), string(back.cursor))
 		})
 	}
 }
@@ -163,6 +180,8 @@ func FuzzHeadAsGenerated(f *testing.F) {
 		require.Equal(t, want.GetCodec(), string(got.codec))
 		require.Equal(t, want.GetTimeoutUs(), got.timeout)
 		require.Equal(t, metadataOf(want.GetMetadata()), got.metadata)
+		require.Equal(t, want.Cursor != nil, got.resumable)
+		require.Equal(t, string(want.GetCursor()), string(got.cursor))
 		again, err := decodeHead(got.own().append(nil))
 		require.NoError(t, err)
 		require.Equal(t, got.metadata, again.metadata)

@@ -18,15 +18,20 @@ import (
 //
 //	request:  HEAD DATA* FIN
 //	response: HEAD? DATA* END FIN
+//	resumable: HEAD? (CURSOR DATA)* END FIN
 const (
-	frameHead transport.FrameType = 0x01 // callpb.Head
-	frameData transport.FrameType = 0x03 // one message, as the call's codec encodes it
-	frameEnd  transport.FrameType = 0x05 // callpb.End
+	frameHead   transport.FrameType = 0x01 // callpb.Head
+	frameData   transport.FrameType = 0x03 // one message, as the call's codec encodes it
+	frameEnd    transport.FrameType = 0x05 // callpb.End
+	frameCursor transport.FrameType = 0x09 // that of the message behind it: 1 to maxCursor bytes
 )
 
 // maxEnvelope is the longest HEAD and END that a caller reads and that either side sends,
 // and the default of [Config.MaxMetadata], in bytes.
 const maxEnvelope = 64 << 10
+
+// maxCursor is the longest cursor, in bytes. It goes with each message, and a caller keeps it.
+const maxCursor = 1 << 10
 
 // HEAD and END are encoded and decoded by hand, and not by the generated callpb, against which
 // the tests hold every byte. Every call has a HEAD: there and back it takes 0.16 µs and no allocation
@@ -39,6 +44,7 @@ const (
 	headTimeout  protowire.Number = 2
 	headCodec    protowire.Number = 3
 	headMetadata protowire.Number = 4
+	headCursor   protowire.Number = 7
 
 	fieldKey   protowire.Number = 1
 	fieldValue protowire.Number = 2
@@ -50,11 +56,13 @@ const (
 	endExecution protowire.Number = 5
 )
 
-// A head is a decoded HEAD. Its method and codec share memory with what it was decoded from.
+// A head is a decoded HEAD. Its method, codec and cursor share memory with what it was decoded from.
 type head struct {
 	method, codec []byte
 	timeout       uint64 // microseconds; 0: none
 	metadata      Metadata
+	resumable     bool   // the caller takes cursors
+	cursor        []byte // where it goes on; empty: it begins
 }
 
 // An ownHead is a HEAD that this side sends. The zero value is that of a response without metadata.
@@ -62,6 +70,8 @@ type ownHead struct {
 	method, codec string
 	timeout       uint64 // microseconds; 0: none
 	metadata      Metadata
+	resumable     bool // cursor is sent, empty or not
+	cursor        string
 }
 
 // An end is an END.
@@ -81,7 +91,7 @@ const (
 
 // maxSize is at least the length of the HEAD's body, whatever the timeout.
 func (h *ownHead) maxSize() int {
-	return len(h.method) + len(h.codec) + sizeMetadata(h.metadata) + 3*(1+binaryMaxVarint)
+	return len(h.method) + len(h.codec) + sizeMetadata(h.metadata) + len(h.cursor) + 4*(1+binaryMaxVarint)
 }
 
 const binaryMaxVarint = 10
@@ -91,7 +101,11 @@ func (h *ownHead) append(b []byte) []byte {
 	b = wire.AppendBytes(b, headMethod, h.method)
 	b = wire.AppendVarint(b, headTimeout, h.timeout)
 	b = wire.AppendBytes(b, headCodec, h.codec)
-	return appendMetadata(b, headMetadata, h.metadata)
+	b = appendMetadata(b, headMetadata, h.metadata)
+	if h.resumable {
+		b = wire.AppendElement(b, headCursor, h.cursor)
+	}
+	return b
 }
 
 func encodeEnd(e *end) ([]byte, error) {
@@ -143,6 +157,8 @@ func decodeHead(b []byte) (h head, err error) {
 			h.codec, err = f.Bytes, wire.CheckUTF8(f.Bytes)
 		case f.Number == headMetadata && f.IsBytes:
 			err = decodeField(&h.metadata, f.Bytes)
+		case f.Number == headCursor && f.IsBytes:
+			h.resumable, h.cursor = true, f.Bytes
 		}
 	}
 	return h, cmp.Or(err, f.Err)
