@@ -45,6 +45,16 @@ func (buf *buffer) prepend(t transport.FrameType) {
 	copy(buf.b[buf.start:], h)
 }
 
+// prependFrame puts a frame before what is there. The room must have MaxFrameHeader bytes more than its body.
+func (buf *buffer) prependFrame(t transport.FrameType, body string) {
+	var space [transport.MaxFrameHeader]byte
+	header := transport.AppendFrameHeader(space[:0], t, len(body))
+	buf.start -= len(body)
+	copy(buf.b[buf.start:], body)
+	buf.start -= len(header)
+	copy(buf.b[buf.start:], header)
+}
+
 // prependHead puts a HEAD frame before what is there. The room that newBuffer
 // left must have maxSize and MaxFrameHeader bytes for it.
 func (buf *buffer) prependHead(h *ownHead) {

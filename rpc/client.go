@@ -31,6 +31,8 @@ type clientCall struct {
 	method string
 	opts   callOptions
 
+	resumable bool // the method is: every message comes with a cursor
+
 	closed atomic.Bool // by the user
 
 	// Of the goroutine that receives:
@@ -40,7 +42,8 @@ type clientCall struct {
 	held    bool // body is the first message, read by Header and not yet received
 	own     bool // body is the message's own
 	body    []byte
-	err     error // set when the call has ended: io.EOF or an *Error
+	next    []byte // the cursor of the message that comes next, or is held; in a call of a resumable method
+	err     error  // set when the call has ended: io.EOF or an *Error
 
 	// writing makes writers take turns. It is held across writes, and so only by those who
 	// write: whoever receives just tries it, to send the HEAD.
@@ -51,7 +54,7 @@ type clientCall struct {
 }
 
 func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []CallOption) *Error {
-	c.ctx, c.conn, c.method = ctx, conn, m.name
+	c.ctx, c.conn, c.method, c.resumable = ctx, conn, m.name, m.resumable
 	var defaults []CallOption
 	if client, ok := conn.(*Client); ok {
 		c.client, c.conn, defaults = client, client.conn, client.cfg.Options
@@ -71,6 +74,12 @@ func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []Call
 		return Errorf(InvalidArgument, "%w", err).notStarted()
 	}
 	h := c.head()
+	if c.opts.cursor != "" && !c.resumable {
+		return Errorf(InvalidArgument, "method %s is not resumable", c.method).notStarted()
+	}
+	if n := len(c.opts.cursor); n > maxCursor {
+		return Errorf(InvalidArgument, "cursor of %d bytes, limit is %d", n, maxCursor).notStarted()
+	}
 	if n := h.maxSize(); n > maxEnvelope {
 		return Errorf(ResourceExhausted, "metadata of about %d bytes, limit is %d", n, maxEnvelope).notStarted()
 	}
@@ -82,7 +91,10 @@ func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []Call
 
 // head returns the HEAD of the request, without its timeout.
 func (c *clientCall) head() ownHead {
-	return ownHead{method: c.method, codec: c.opts.format.name, metadata: c.opts.metadata}
+	return ownHead{
+		method: c.method, codec: c.opts.format.name, metadata: c.opts.metadata,
+		resumable: c.resumable, cursor: c.opts.cursor,
+	}
 }
 
 // open opens the stream. From here on the end of ctx ends it.
@@ -208,8 +220,13 @@ func (c *clientCall) closeSend() error {
 }
 
 // reset makes c a call that has not begun. Its stream is over, and stays until there is another.
-func (c *clientCall) reset() {
-	*c = clientCall{ctx: c.ctx, conn: c.conn, client: c.client, str: c.str, method: c.method, opts: c.opts}
+func (c *clientCall) reset() { *c = c.again() }
+
+// again returns a call like c that has not begun.
+func (c *clientCall) again() clientCall {
+	return clientCall{
+		ctx: c.ctx, conn: c.conn, client: c.client, str: c.str, method: c.method, opts: c.opts, resumable: c.resumable,
+	}
 }
 
 // resend calls send, which sends the first of an open call, and does so again on the next connection as long as
@@ -350,11 +367,22 @@ func (c *clientCall) advance(keep bool) error {
 				return c.finish(Errorf(Internal, "peer sent a malformed or misplaced HEAD"), transport.StreamCanceled)
 			}
 			c.header = h.metadata
+		case frameCursor:
+			if len(body) == 0 || len(c.next) > 0 {
+				return c.finish(Errorf(Internal, "peer sent a malformed or misplaced CURSOR"), transport.StreamCanceled)
+			}
+			c.next = append(c.next, body...)
 		case frameData:
+			if c.resumable && len(c.next) == 0 {
+				return c.finish(Errorf(Internal, "peer sent a message without a cursor"), transport.StreamCanceled)
+			}
 			c.held, c.body, c.own = true, body, own
 			c.out.received()
 			return nil
 		case frameEnd:
+			if len(c.next) > 0 {
+				return c.finish(Errorf(Internal, "peer sent a CURSOR without a message"), transport.StreamCanceled)
+			}
 			return c.end(body)
 		}
 	}
@@ -374,6 +402,8 @@ func (c *clientCall) limit(t transport.FrameType) (uint64, bool) {
 		return uint64(c.opts.maxMessage), true
 	case frameHead, frameEnd:
 		return maxEnvelope, true
+	case frameCursor:
+		return maxCursor, c.resumable
 	}
 	return 0, false
 }

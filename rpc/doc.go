@@ -57,6 +57,14 @@
 //	session refused otherwise                          Unauthenticated    Maybe
 //	session closed for a protocol error                Internal           Maybe
 //
+// # Streams that go on
+//
+// A [ServerStream] that is [Resumable] outlives its connection: each message has a cursor of the handler's, and the caller's
+// loop goes on behind the last message that it got, over the next connection, or with the next server. Nothing
+// is lost, and nothing comes twice. What ends with Unavailable in the table goes on, for as long as the session
+// and the call's context allow; everything else, DataLoss for a cursor whose successors are gone, ends the loop.
+// With [Receiver.Cursor] and [WithCursor] it also goes on after a restart of the caller.
+//
 // # Limits and ends
 //
 // A message has at most 4 MiB unless [Config] and [WithMaxMessage] say otherwise, and the

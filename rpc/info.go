@@ -36,6 +36,8 @@ type MethodInfo struct {
 	Codecs   []string     // that its messages can be encoded in; the first is what a caller uses who does not say
 	Request  reflect.Type // of a message; not the pointer
 	Response reflect.Type // the same
+
+	Resumable bool // see the option
 }
 
 func (m method) info(kind Kind, req, res any) MethodInfo {
@@ -45,6 +47,8 @@ func (m method) info(kind Kind, req, res any) MethodInfo {
 		Codecs:   codecsOf(m.codec, req, res),
 		Request:  reflect.TypeOf(req).Elem(),
 		Response: reflect.TypeOf(res).Elem(),
+
+		Resumable: m.resumable,
 	}
 }
 

@@ -31,6 +31,8 @@ type method struct {
 	name  string
 	codec string
 	valid bool // the name is
+
+	resumable bool // see Resumable
 }
 
 func newMethod[Req, Res any](name string, opts []MethodOption) method {
@@ -71,7 +73,7 @@ type UnaryMethod[Req, Res any] struct{ method }
 // as it is, and all others as JSON. A name that is not "package.Service/Method", of at most 255
 // ASCII letters, digits, '_' and '.', makes Call fail and Handle panic.
 func Unary[Req, Res any](name string, opts ...MethodOption) UnaryMethod[Req, Res] {
-	return UnaryMethod[Req, Res]{newMethod[Req, Res](name, opts)}
+	return UnaryMethod[Req, Res]{newMethod[Req, Res](name, opts).notResumable()}
 }
 
 // Call calls the method and returns the answer. An error is an [*Error].
@@ -123,7 +125,7 @@ func answer[Res any](res *Res, err error) (any, error) {
 type ServerStreamMethod[Req, Res any] struct{ method }
 
 // ServerStream describes the method called name, with one request and a stream of
-// responses. See [Unary].
+// responses, which may be [Resumable]. See [Unary].
 func ServerStream[Req, Res any](name string, opts ...MethodOption) ServerStreamMethod[Req, Res] {
 	return ServerStreamMethod[Req, Res]{newMethod[Req, Res](name, opts)}
 }
@@ -131,6 +133,13 @@ func ServerStream[Req, Res any](name string, opts ...MethodOption) ServerStreamM
 // Call sends the request and returns where the responses come from. The call ends with
 // ctx. An error is an [*Error].
 func (m ServerStreamMethod[Req, Res]) Call(ctx context.Context, conn Conn, req *Req, opts ...CallOption) (*Receiver[Res], error) {
+	if m.resumable {
+		r, err := newResumption(ctx, &m.method, conn, req, opts)
+		if err != nil {
+			return nil, err
+		}
+		return &Receiver[Res]{r}, nil
+	}
 	c := new(clientCall)
 	if err := c.init(ctx, &m.method, conn, opts); err != nil {
 		return nil, err
@@ -157,7 +166,7 @@ type ClientStreamMethod[Req, Res any] struct{ method }
 // ClientStream describes the method called name, with a stream of requests and one
 // response. See [Unary].
 func ClientStream[Req, Res any](name string, opts ...MethodOption) ClientStreamMethod[Req, Res] {
-	return ClientStreamMethod[Req, Res]{newMethod[Req, Res](name, opts)}
+	return ClientStreamMethod[Req, Res]{newMethod[Req, Res](name, opts).notResumable()}
 }
 
 // Call sends what reqs yields and returns the answer. When the answer comes early, the rest
@@ -210,7 +219,7 @@ type BidiMethod[Req, Res any] struct{ method }
 // Bidi describes the method called name, with a stream of requests and a stream of
 // responses, each of which goes on without waiting for the other. See [Unary].
 func Bidi[Req, Res any](name string, opts ...MethodOption) BidiMethod[Req, Res] {
-	return BidiMethod[Req, Res]{newMethod[Req, Res](name, opts)}
+	return BidiMethod[Req, Res]{newMethod[Req, Res](name, opts).notResumable()}
 }
 
 // Call opens the stream of a call, which ends with ctx. The peer's handler starts with the

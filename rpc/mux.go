@@ -49,6 +49,7 @@ type Call struct {
 	Codec    string // of its messages
 	Peer     transport.Peer
 	Metadata Metadata // of the request
+	Cursor   string   // where the stream of a [Resumable] method goes on: behind the message sent with it; empty: it begins
 }
 
 // A Mux serves the calls that a peer makes. It is safe for concurrent use, and one may

@@ -9,6 +9,7 @@ type callOptions struct {
 	maxMessage int
 	header     *Metadata
 	trailer    *Metadata
+	cursor     string
 }
 
 type optionFunc func(o *callOptions)
@@ -49,6 +50,12 @@ func WithHeader(md *Metadata) CallOption {
 // was answered with an error.
 func WithTrailer(md *Metadata) CallOption {
 	return optionFunc(func(o *callOptions) { o.trailer = md })
+}
+
+// WithCursor makes the stream of a [Resumable] method go on behind the message that had the cursor, which
+// [Receiver.Cursor] has told of an earlier call with the same request. Empty: from the beginning.
+func WithCursor(cursor string) CallOption {
+	return optionFunc(func(o *callOptions) { o.cursor = cursor })
 }
 
 // resolve is apart so that a call without options allocates nothing for them.

@@ -48,6 +48,9 @@ type serverCall struct {
 	in, sent   atomic.Int64
 	size       int    // of the newest message of the request, in bytes
 	holds      [2]int // of the request of one message, and of the answer: what the stream holds until the call's end
+	cursors    bool   // the caller takes them
+	from       string // the cursor with which it began
+	last       string // the newest cursor; of the goroutine that sends
 
 	mu         sync.Mutex // guards what follows
 	header     Metadata
@@ -120,7 +123,7 @@ func (c *serverCall) readHead() error {
 		return Errorf(Unimplemented, "unknown codec %q", clip(string(h.codec)))
 	}
 	c.format, c.timeout, c.metadata = format, fromMicros(h.timeout), h.metadata
-	return nil
+	return c.beginAt(&h)
 }
 
 func (c *serverCall) limit(t transport.FrameType) (uint64, bool) {
@@ -148,7 +151,7 @@ func (c *serverCall) serve() (*buffer, error) {
 	if err != nil || res == nil {
 		return nil, err
 	}
-	buf, err := c.encode(res)
+	buf, err := c.encode(res, "")
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +181,9 @@ func (c *serverCall) unhold() {
 func buffersFull(err error) error { return Errorf(ResourceExhausted, "server is busy: %w", err) }
 
 func (c *serverCall) describe() Call {
-	return Call{Method: c.method.name, Codec: c.format.name, Peer: c.str.Session().Peer(), Metadata: c.metadata}
+	return Call{
+		Method: c.method.name, Codec: c.format.name, Peer: c.str.Session().Peer(), Metadata: c.metadata, Cursor: c.from,
+	}
 }
 
 // request receives the one message of a request, and marks the call as started.
@@ -266,12 +271,15 @@ func (c *serverCall) gone(err error) error {
 	return canceled(err)
 }
 
-// encode puts the frame of message m, behind the header if that has not gone
-// out, into a buffer.
-func (c *serverCall) encode(m any) (*buffer, error) {
+// encode puts the frame of message m, behind the header if that has not gone out and behind cursor if there
+// is one, into a buffer.
+func (c *serverCall) encode(m any, cursor string) (*buffer, error) {
 	header := c.takeHeader()
 	h := ownHead{metadata: header}
 	room := transport.MaxFrameHeader
+	if cursor != "" {
+		room += transport.MaxFrameHeader + len(cursor)
+	}
 	if len(header) > 0 {
 		room += transport.MaxFrameHeader + h.maxSize()
 	}
@@ -291,6 +299,9 @@ func (c *serverCall) encode(m any) (*buffer, error) {
 	}
 	c.sent.Add(int64(len(b) - room))
 	buf.prepend(frameData)
+	if cursor != "" {
+		buf.prependFrame(frameCursor, cursor)
+	}
 	if len(header) > 0 {
 		buf.prependHead(&h)
 	}
@@ -299,7 +310,15 @@ func (c *serverCall) encode(m any) (*buffer, error) {
 
 // send sends one message.
 func (c *serverCall) send(m any) error {
-	buf, err := c.encode(m)
+	if c.method.info.Resumable {
+		return Errorf(Internal, "message of a resumable stream without a cursor")
+	}
+	return c.write(m, "")
+}
+
+// write sends one message, with its cursor if there is one.
+func (c *serverCall) write(m any, cursor string) error {
+	buf, err := c.encode(m, cursor)
 	if err != nil {
 		return err
 	}

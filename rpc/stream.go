@@ -9,7 +9,9 @@ import (
 // endpoint is what a stream does, on the caller's side or the handler's.
 type endpoint interface {
 	send(m any) error
+	sendAt(cursor string, m any) error
 	recv(m any) error
+	cursor() string
 	closeSend() error
 	readHeader() (Metadata, error)
 	readTrailer() Metadata
@@ -25,6 +27,11 @@ type Sender[T any] struct{ e endpoint }
 // Recv then tells how; otherwise it is an [*Error]. On the handler's side it is a
 // [*CanceledError], or an [*Error] for a message that cannot be encoded or is too long.
 func (s *Sender[T]) Send(m *T) error { return s.e.send(m) }
+
+// SendAt is Send in the handler of a [Resumable] method: a call that begins with cursor goes on with what follows m.
+// It is any text or bytes, 1 byte to 1 KiB, and another than that of the message before. Anything else, and a method that is
+// not resumable, is an [*Error] with Internal.
+func (s *Sender[T]) SendAt(cursor string, m *T) error { return s.e.sendAt(cursor, m) }
 
 // A Receiver receives the messages of a call, on either side. It is not safe for
 // concurrent use, but may be used while another goroutine sends.
@@ -65,6 +72,11 @@ func (r *Receiver[T]) All() iter.Seq2[*T, error] {
 	}
 }
 
+// Cursor returns, on the caller's side of a [Resumable] method, where the stream would go on: the cursor of the message
+// that Recv returned last, and before the first that of [WithCursor]. Whoever keeps it beside what has become of the message
+// goes on from there after a restart. It is for the goroutine that receives.
+func (r *Receiver[T]) Cursor() string { return r.e.cursor() }
+
 // Header returns what came before the first message. On the caller's side it waits for the
 // first message or the end of the call; the error is then that of Recv, and io.EOF becomes nil. On
 // the handler's side it returns the metadata of the request.
@@ -94,6 +106,9 @@ func (s *Stream[Out, In]) CloseSend() error { return s.Sender.e.closeSend() }
 func newStream[Out, In any](e endpoint) *Stream[Out, In] {
 	return &Stream[Out, In]{Sender[Out]{e}, Receiver[In]{e}}
 }
+
+func (c *clientCall) sendAt(string, any) error { return Errorf(FailedPrecondition, "a request has no cursors") }
+func (c *clientCall) cursor() string           { return "" }
 
 func (c *clientCall) readHeader() (Metadata, error) {
 	if !c.begun {
