@@ -107,8 +107,10 @@ func newStream[Out, In any](e endpoint) *Stream[Out, In] {
 	return &Stream[Out, In]{Sender[Out]{e}, Receiver[In]{e}}
 }
 
-func (c *clientCall) sendAt(string, any) error { return Errorf(FailedPrecondition, "a request has no cursors") }
-func (c *clientCall) cursor() string           { return "" }
+func (c *clientCall) sendAt(string, any) error {
+	return Errorf(FailedPrecondition, "a request has no cursors")
+}
+func (c *clientCall) cursor() string { return "" }
 
 func (c *clientCall) readHeader() (Metadata, error) {
 	if !c.begun {
