@@ -3,7 +3,6 @@ package chat
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -51,7 +50,7 @@ type Client struct {
 
 	cfg     ClientConfig
 	session *transport.Session
-	prefix  string        // of message ids
+	prefix  string        // of message ids, which are unique for the producer
 	slots   chan struct{} // one for each message that waits for its acknowledgement
 	over    chan struct{} // closed when nothing more can be read
 
@@ -89,15 +88,11 @@ func NewClient(ctx context.Context, session *transport.Session, cfg ClientConfig
 	setDefault(&cfg.MaxBody, defaultMaxBody)
 	setDefault(&cfg.MaxUnacknowledged, 1024)
 	cfg.MaxUnacknowledged = min(cfg.MaxUnacknowledged, maxUnacknowledged)
+	var prefix string
 	if cfg.Producer == (Producer{}) {
-		if _, err := rand.Read(cfg.Producer[:]); err != nil {
-			return nil, fmt.Errorf("chat: producer: %w", err)
-		}
-	}
-	// Ids are unique for the producer, which may have been given, and used by an earlier process.
-	var prefix [8]byte
-	if _, err := rand.Read(prefix[:]); err != nil {
-		return nil, fmt.Errorf("chat: message ids: %w", err)
+		_, _ = rand.Read(cfg.Producer[:]) // never fails
+	} else { // an earlier process may have used it
+		prefix = rand.Text()[:13] + "-"
 	}
 	str, err := session.OpenStream(ctx, transport.StreamChat)
 	if err != nil {
@@ -106,7 +101,7 @@ func NewClient(ctx context.Context, session *transport.Session, cfg ClientConfig
 	c := &Client{
 		cfg:     cfg,
 		session: session,
-		prefix:  base64.RawURLEncoding.EncodeToString(prefix[:]),
+		prefix:  prefix,
 		slots:   make(chan struct{}, cfg.MaxUnacknowledged),
 		over:    make(chan struct{}),
 		rooms:   make(map[string]*clientRoom),

@@ -132,7 +132,7 @@ func (r *room) show(batch []*request, results []Result) {
 		req.conn.wake() // first, and also if its credit is used up: the acknowledgement needs none
 	}
 	if len(r.events) > 0 {
-		r.wakeAll()
+		r.deliver()
 	}
 	clear(r.events)
 	r.events = r.events[:0]

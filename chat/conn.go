@@ -17,6 +17,7 @@ import (
 // A byteStream is what a conn needs of a *transport.Stream.
 type byteStream interface {
 	io.WriteCloser
+	TryWrite(p []byte) bool
 	ReadFrame(limit transport.FrameLimit) (transport.FrameType, []byte, error)
 	Cancel(code transport.StreamCode)
 }
@@ -385,9 +386,12 @@ func (c *conn) publishAnswered(n int) {
 
 // wake has the writer look for something to write.
 func (c *conn) wake() {
-	if c.pending.Add(1) > 1 {
-		return
+	if c.pending.Add(1) == 1 {
+		c.startWriter()
 	}
+}
+
+func (c *conn) startWriter() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {

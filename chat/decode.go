@@ -184,7 +184,7 @@ type items struct {
 
 const (
 	// maxPieceText is how much of a frame is copied together, in bytes, and maxPieceLines how many events are made
-	// together. One that is kept keeps the others of its piece, and so the texts of up to 32 lines.
+	// together, of one such piece: one that is kept keeps its piece, and up to 31 others.
 	maxPieceText  = 8 << 10
 	maxPieceLines = 32
 )
@@ -193,14 +193,16 @@ const (
 func (it *items) share(at, n int) string {
 	if at < it.textAt || at+n > it.textAt+len(it.text) {
 		it.textAt, it.text = at, string(it.body[at:min(len(it.body), at+max(n, maxPieceText))])
+		it.messages = nil
 	}
 	return it.text[at-it.textAt : at-it.textAt+n]
 }
 
-// message returns a place for an event.
-func (it *items) message() *Message {
+// message returns a place for the event of the line that share has just returned n bytes for.
+func (it *items) message(at, n int) *Message {
 	if len(it.messages) == 0 {
-		it.messages = make([]Message, min(it.left+1, maxPieceLines))
+		alike := (it.textAt + len(it.text) - at) / max(1, n) // how many lines like this the piece has, which is about as many as there are
+		it.messages = make([]Message, min(it.left+1, max(1, alike), maxPieceLines))
 	}
 	m := &it.messages[0]
 	it.messages = it.messages[1:]
@@ -281,8 +283,9 @@ func (c *Client) nextLine(it *items, pos Position) (Event, error) {
 	if !before.hasFrom || !before.hasTime {
 		return nil, malformed("the first line of a RECORD does not say who published it, and when")
 	}
-	shared := it.share(len(it.body)-it.fields.Rest()-len(b), len(b))
-	m := it.message()
+	at := len(it.body) - it.fields.Rest() - len(b)
+	shared := it.share(at, len(b))
+	m := it.message(at, len(b))
 	*m = Message{
 		Room:     r.name,
 		Position: pos,

@@ -32,7 +32,7 @@ type Message struct {
 	Position Position
 	From     string    // the identity: a user of the server's domain by name, or a SPIFFE ID
 	Time     time.Time // when the server appended it, UTC
-	ID       string
+	ID       string    // unique among what its client has published; the Position is what names it for all
 	Text     string
 }
 

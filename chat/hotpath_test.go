@@ -29,6 +29,10 @@ func (s *sink) Write(p []byte) (int, error) {
 	s.conn.stalled.Store(false)
 	return len(p), nil
 }
+func (s *sink) TryWrite(p []byte) bool {
+	_, err := s.Write(p)
+	return err == nil
+}
 func (s *sink) Close() error                { return nil }
 func (s *sink) Cancel(transport.StreamCode) {}
 func (s *sink) ReadFrame(transport.FrameLimit) (transport.FrameType, []byte, error) {

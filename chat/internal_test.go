@@ -173,6 +173,10 @@ type nullStream struct {
 }
 
 func (s *nullStream) Write(p []byte) (int, error) { return s.written.Write(p) }
+func (s *nullStream) TryWrite(p []byte) bool {
+	_, err := s.Write(p)
+	return err == nil
+}
 func (s *nullStream) Close() error                { return nil }
 func (s *nullStream) Cancel(transport.StreamCode) {}
 

@@ -37,6 +37,7 @@ type room struct {
 	batchBytes int
 	entries    []Entry // of batch
 	events     []event // for reuse
+	burst      burst   // for reuse
 	lastFrom   string  // of the newest record that was encoded
 	lastTime   int64
 

@@ -168,6 +168,17 @@ func (s *Stream) WriteThrough(p []byte) (int, error) {
 	return n, s.sendError(err)
 }
 
+// TryWrite writes all of p, if that needs no waiting, and says whether it did; else nothing of p has been written, and
+// Write would wait, or says what is the matter. It may not run at the same time as Write or Close. At most 16 KiB in
+// all, of what Write has queued and this, are taken between two writes that have waited, whatever the peer grants.
+func (s *Stream) TryWrite(p []byte) bool {
+	if s.local && !s.typeSent || s.queued+len(p) > maxQueued || s.str.TryWriteAll(p) != nil {
+		return false
+	}
+	s.queued += len(p)
+	return true
+}
+
 // writeFirst sends the stream's type in one write with the beginning of p, because
 // each write may become a packet.
 func (s *Stream) writeFirst(p []byte) (int, error) {
