@@ -3,6 +3,7 @@ package rpc
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -90,7 +91,8 @@ func (m BidiMethod[Req, Res]) info() MethodInfo {
 	return m.method.info(KindBidi, new(Req), new(Res))
 }
 
-// Method describes the method called name, and says whether it has a handler.
+// Method describes the method called name, and says whether it has a handler. The codecs of [Config.Codecs] come last,
+// for they alone know what they fit.
 func (m *Mux) Method(name string) (MethodInfo, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -98,5 +100,12 @@ func (m *Mux) Method(name string) (MethodInfo, bool) {
 	if s == nil {
 		return MethodInfo{}, false
 	}
-	return s.info, true
+	info := s.info
+	info.Codecs = slices.Clone(info.Codecs)
+	for _, f := range m.formats {
+		if !slices.Contains(info.Codecs, f.name) {
+			info.Codecs = append(info.Codecs, f.name)
+		}
+	}
+	return info, true
 }

@@ -37,3 +37,12 @@ func TestKindsHaveTheirNames(t *testing.T) {
 		assert.Equal(t, want, k.String())
 	}
 }
+
+func TestAMuxDescribesItsOwnCodecsLast(t *testing.T) {
+	mux := newEcho(rpc.Config{Codecs: []rpc.Codec{renamed{name: "proto"}, gobCodec{}}}).mux
+	for method, want := range map[string][]string{say.Name(): {"json", "proto", "gob"}, wrap.Name(): {"proto", "json", "gob"}} {
+		info, ok := mux.Method(method)
+		assert.True(t, ok)
+		assert.Equal(t, want, info.Codecs)
+	}
+}
