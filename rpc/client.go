@@ -21,6 +21,9 @@ type Conn interface {
 // defaultMaxMessage is the default of [Config.MaxMessage] and [WithMaxMessage].
 const defaultMaxMessage = 4 << 20
 
+// finGrace is how long a caller waits for FIN behind the status, so that nobody has to be asked to stop sending.
+const finGrace = time.Second
+
 // A clientCall is a call on the side that makes it.
 type clientCall struct {
 	ctx    context.Context
@@ -79,6 +82,9 @@ func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []Call
 	}
 	if n := len(c.opts.cursor); n > maxCursor {
 		return Errorf(InvalidArgument, "cursor of %d bytes, limit is %d", n, maxCursor).notStarted()
+	}
+	if n := len(c.opts.metadata); n > maxFields {
+		return Errorf(ResourceExhausted, "metadata of %d fields, limit is %d", n, maxFields).notStarted()
 	}
 	if n := h.maxSize(); n > maxEnvelope {
 		return Errorf(ResourceExhausted, "metadata of about %d bytes, limit is %d", n, maxEnvelope).notStarted()
@@ -364,7 +370,7 @@ func (c *clientCall) advance(keep bool) error {
 		case frameHead:
 			h, err := decodeHead(body)
 			if err = cmp.Or(err, h.metadata.check()); err != nil || begun {
-				return c.finish(Errorf(Internal, "peer sent a malformed or misplaced HEAD"), transport.StreamCanceled)
+				return c.malformed("malformed or misplaced HEAD", err)
 			}
 			c.header = h.metadata
 		case frameCursor:
@@ -415,12 +421,13 @@ func (c *clientCall) end(body []byte) error {
 		var err error
 		e, err = decodeEnd(body)
 		if err = cmp.Or(err, e.trailers.check()); err != nil {
-			return c.finish(Errorf(Internal, "peer sent a malformed END"), transport.StreamCanceled)
+			return c.malformed("malformed END", err)
 		}
 		c.trailer = e.trailers
 	}
-	// The slot is free once the FIN has been read. Should something else come, it
-	// changes nothing, because END is the status.
+	// The slot is free once the FIN has been read, which mostly came with END. Should something else come, or
+	// nothing, it changes nothing, because END is the status.
+	c.str.SetReadDeadline(time.Now().Add(finGrace))
 	_, _, _ = c.str.ReadFrame(noFrames)
 	if e.code == OK {
 		return c.finish(io.EOF, transport.StreamNoError)
@@ -433,6 +440,14 @@ func (c *clientCall) end(body []byte) error {
 		status.Execution = Ran
 	}
 	return c.finish(status, transport.StreamNoError)
+}
+
+// malformed ends the call after a frame that breaks the rules, in what way err says, or where it came.
+func (c *clientCall) malformed(frame string, err error) error {
+	if errors.Is(err, errTooManyFields) || errors.Is(err, errTooManyDetails) {
+		return c.finish(Errorf(ResourceExhausted, "response: %w", err), transport.StreamTooLarge)
+	}
+	return c.finish(Errorf(Internal, "peer sent a %s", frame), transport.StreamCanceled)
 }
 
 func noFrames(transport.FrameType) (uint64, bool) { return 0, false }

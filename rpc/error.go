@@ -46,7 +46,7 @@ type Error struct {
 	code Code // so that nobody can write OK into it; zero reads as Unknown
 
 	Message string       // for people; crosses the wire, so it must be safe to show
-	Details []*anypb.Any // for programs; cross the wire; END as a whole has at most 64 KiB
+	Details []*anypb.Any // for programs; cross the wire, if they are at most 256; END as a whole has at most 64 KiB
 
 	// Execution says, to a caller, whether the call ran. What a handler puts here is
 	// not sent: having been called, it ran.

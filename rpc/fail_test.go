@@ -32,18 +32,19 @@ func unhex(t *testing.T, s string) []byte {
 
 const (
 	// Requests as they are on the wire.
-	headSay     = "0115 0a0d746573742e4563686f2f536179 1a046a736f6e"              // test.Echo/Say, json
-	headChat    = "0116 0a0e746573742e4563686f2f43686174 1a046a736f6e"            // test.Echo/Chat, json
-	dataHi      = "030d 7b2274657874223a226869227d"                               // {"text":"hi"}
-	endOK       = "0500"                                                          //
-	unknownEven = "0203 010203"                                                   // to be skipped
-	headNope    = "0116 0a0e746573742e4563686f2f4e6f7065 1a046a736f6e"            // test.Echo/Nope
-	headNoCodec = "0114 0a0d746573742e4563686f2f536179 1a03786d6c"                // codec xml
-	headBadKey  = "011b 0a0d746573742e4563686f2f536179 1a046a736f6e 22040a024142" // metadata key AB
-	headTimeout = "0119 0a0d746573742e4563686f2f536179 10c0843d 1a046a736f6e"     // 1 s
-	headLong    = "0180010001"                                                    // declares 65537 bytes
-	dataLong    = "0380400001"                                                    // declares 4 MiB and 1
-	headBadName = "010f 0a07746573742e4563 1a046a736f6e"                          // test.Ec
+	headSay     = "0115 0a0d746573742e4563686f2f536179 1a046a736f6e"                        // test.Echo/Say, json
+	headChat    = "0116 0a0e746573742e4563686f2f43686174 1a046a736f6e"                      // test.Echo/Chat, json
+	dataHi      = "030d 7b2274657874223a226869227d"                                         // {"text":"hi"}
+	endOK       = "0500"                                                                    //
+	unknownEven = "0203 010203"                                                             // to be skipped
+	headNope    = "0116 0a0e746573742e4563686f2f4e6f7065 1a046a736f6e"                      // test.Echo/Nope
+	headNoCodec = "0114 0a0d746573742e4563686f2f536179 1a03786d6c"                          // codec xml
+	headBadKey  = "011b 0a0d746573742e4563686f2f536179 1a046a736f6e 22040a024142"           // metadata key AB
+	headTimeout = "0119 0a0d746573742e4563686f2f536179 10c0843d 1a046a736f6e"               // 1 s
+	headLong    = "0180010001"                                                              // declares 65537 bytes
+	dataLong    = "0380400001"                                                              // declares 4 MiB and 1
+	headForever = "0120 0a0d746573742e4563686f2f536179 10ffffffffffffffffff01 1a046a736f6e" // 2⁶⁴ − 1 µs
+	headBadName = "010f 0a07746573742e4563 1a046a736f6e"                                    // test.Ec
 )
 
 func TestGoldenCall(t *testing.T) { // the whole of a call, byte by byte
@@ -99,6 +100,7 @@ func TestMuxAnswersWhatIsOnTheWire(t *testing.T) {
 		{"call", headSay + dataHi, true, dataHi + endOK, "", 1},
 		{"the handler starts on the message, not on the FIN", headSay + dataHi, false, dataHi + endOK, "", 1},
 		{"unknown even frames are skipped", headSay + unknownEven + dataHi, true, dataHi + endOK, "", 1},
+		{"a timeout that is longer than time", headForever + dataHi, true, dataHi + endOK, "", 1},
 		{"unknown method", headNope, true, "05", "unknown method test.Echo/Nope", 0},
 		{"invalid method", headBadName, true, "05", "invalid method name", 0},
 		{"unknown codec", headNoCodec, true, "05", `unknown codec "xml"`, 0},
@@ -480,6 +482,47 @@ func TestLimitsHoldBothWaysAndTheSessionLives(t *testing.T) {
 
 		_, err = say.Call(t.Context(), client, &Text{})
 		require.NoError(t, err)
+	})
+}
+
+// M97, for who sends them: what the peer would refuse does not leave.
+func TestM97FieldsAndDetailsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most, mostDetails = 1024, 256
+		mux := rpc.NewMux(rpc.Config{})
+		rpc.Handle(mux, say, func(ctx context.Context, req *Text) (*Text, error) {
+			for range most {
+				assert.NoError(t, rpc.AddHeader(ctx, "k", ""))
+				assert.NoError(t, rpc.AddTrailer(ctx, "k", ""))
+			}
+			assert.Equal(t, rpc.ResourceExhausted, rpc.CodeOf(rpc.AddHeader(ctx, "k", "")))
+			assert.Equal(t, rpc.ResourceExhausted, rpc.CodeOf(rpc.AddTrailer(ctx, "k", "")))
+			if req.N == 0 {
+				return req, nil
+			}
+			err := rpc.Errorf(rpc.DataLoss, "lost")
+			for range req.N {
+				err.Details = append(err.Details, new(anypb.Any))
+			}
+			return nil, err
+		})
+		_, client, _ := start(t, mux)
+		md := make(rpc.Metadata, most+1)
+		for i := range md {
+			md[i].Key = "k"
+		}
+		var header, trailer rpc.Metadata
+		opts := []rpc.CallOption{rpc.WithHeader(&header), rpc.WithTrailer(&trailer)}
+		_, err := say.Call(t.Context(), client, &Text{}, append(opts, rpc.WithMetadata(md[:most]))...)
+		require.NoError(t, err)
+		assert.Len(t, header, most)
+		assert.Len(t, trailer, most)
+		_, err = say.Call(t.Context(), client, &Text{}, rpc.WithMetadata(md))
+		wantError(t, err, rpc.ResourceExhausted, rpc.NotStarted)
+		_, err = say.Call(t.Context(), client, &Text{N: mostDetails})
+		assert.Len(t, wantError(t, err, rpc.DataLoss, rpc.Ran).Details, mostDetails)
+		_, err = say.Call(t.Context(), client, &Text{N: mostDetails + 1}) // they are left out
+		assert.Empty(t, wantError(t, err, rpc.DataLoss, rpc.Ran).Details)
 	})
 }
 

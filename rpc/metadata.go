@@ -43,6 +43,15 @@ func (m Metadata) Values(key string) iter.Seq[string] {
 	}
 }
 
+// memory returns about how many bytes the metadata takes.
+func (m Metadata) memory() int {
+	n := 0
+	for _, f := range m {
+		n += 32 + len(f.Key) + len(f.Value)
+	}
+	return n
+}
+
 // checkOwn says whether users of this side may send the metadata.
 func (m Metadata) checkOwn() error {
 	for _, f := range m {

@@ -23,7 +23,7 @@ type Config struct {
 	MaxMessage int
 
 	// MaxMetadata is the longest HEAD of a request, which is its metadata and the names of method
-	// and codec, in bytes. Default: 64 KiB, which is also the most that a caller of this package sends.
+	// and codec, in bytes. Default: 64 KiB, which is also the most that a caller of this package sends. It has at most 1,024 fields in any case.
 	MaxMetadata int
 
 	// HeadTimeout is how long the HEAD of a call may take to arrive once its stream has been

@@ -30,7 +30,7 @@ func WithCustomCodec(c Codec) CallOption {
 }
 
 // WithMetadata sends md with the request. Together with the name of the method it may
-// take 64 KiB, or what the peer's [Config.MaxMetadata] says.
+// take 64 KiB, or what the peer's [Config.MaxMetadata] says, and has at most 1,024 fields.
 func WithMetadata(md Metadata) CallOption {
 	return optionFunc(func(o *callOptions) { o.metadata = append(o.metadata, md...) })
 }

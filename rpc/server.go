@@ -47,7 +47,7 @@ type serverCall struct {
 	began      time.Time   // if somebody observes
 	in, sent   atomic.Int64
 	size       int    // of the newest message of the request, in bytes
-	holds      [2]int // of the request of one message, and of the answer: what the stream holds until the call's end
+	holds      [3]int // of the request of one message, of the answer, and of the metadata: what the stream holds until the call's end
 	cursors    bool   // the caller takes them
 	from       string // the cursor with which it began
 	last       string // the newest cursor; of the goroutine that sends
@@ -107,6 +107,9 @@ func (c *serverCall) readHead() error {
 		return Errorf(InvalidArgument, "request does not begin with HEAD")
 	}
 	h, err := decodeHead(body)
+	if errors.Is(err, errTooManyFields) {
+		return Errorf(ResourceExhausted, "%w", err)
+	}
 	if err != nil || h.metadata.check() != nil {
 		return Errorf(InvalidArgument, "malformed HEAD")
 	}
@@ -123,7 +126,10 @@ func (c *serverCall) readHead() error {
 		return Errorf(Unimplemented, "unknown codec %q", clip(string(h.codec)))
 	}
 	c.format, c.timeout, c.metadata = format, fromMicros(h.timeout), h.metadata
-	return c.beginAt(&h)
+	if err := c.beginAt(&h); err != nil {
+		return err
+	}
+	return c.hold(2, h.metadata.memory())
 }
 
 func (c *serverCall) limit(t transport.FrameType) (uint64, bool) {
@@ -491,6 +497,9 @@ func add(md *Metadata, f Field, limit int) error {
 	more := append(*md, f)
 	if err := more[len(*md):].checkOwn(); err != nil {
 		return err
+	}
+	if n := len(more); n > maxFields {
+		return Errorf(ResourceExhausted, "metadata of %d fields, limit is %d", n, maxFields)
 	}
 	if n := sizeMetadata(more); n > limit {
 		return Errorf(ResourceExhausted, "metadata of %d bytes, limit is %d", n, limit)

@@ -3,6 +3,7 @@ package rpc
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -32,6 +33,18 @@ const maxEnvelope = 64 << 10
 
 // maxCursor is the longest cursor, in bytes. It goes with each message, and a caller keeps it.
 const maxCursor = 1 << 10
+
+// What HEAD and END become in memory is bounded by these, too, because a field of five bytes takes a [Field] of 32, and
+// a detail of two a message of 80: 64 KiB of them would be 3 MB.
+const (
+	maxFields  = 1024 // of metadata, in each
+	maxDetails = 256
+)
+
+var (
+	errTooManyFields  = fmt.Errorf("metadata of more than %d fields", maxFields)
+	errTooManyDetails = fmt.Errorf("error with more than %d details", maxDetails)
+)
 
 // HEAD and END are encoded and decoded by hand, and not by the generated callpb, against which
 // the tests hold every byte. Every call has a HEAD: there and back it takes 0.16 µs and no allocation
@@ -112,6 +125,9 @@ func encodeEnd(e *end) ([]byte, error) {
 	var b []byte // stays nil for plain success
 	b = wire.AppendVarint(b, endCode, uint64(e.code))
 	b = wire.AppendBytes(b, endMessage, e.message)
+	if len(e.details) > maxDetails {
+		return nil, errTooManyDetails
+	}
 	for _, d := range e.details {
 		b = wire.AppendLength(b, endDetails, proto.Size(d))
 		var err error
@@ -172,6 +188,8 @@ func decodeEnd(b []byte) (e end, err error) {
 			e.code = Code(f.Varint)
 		case f.Number == endMessage && f.IsBytes:
 			e.message, err = string(f.Bytes), wire.CheckUTF8(f.Bytes)
+		case f.Number == endDetails && f.IsBytes && len(e.details) == maxDetails:
+			err = errTooManyDetails
 		case f.Number == endDetails && f.IsBytes:
 			d := new(anypb.Any)
 			e.details = append(e.details, d)
@@ -186,6 +204,9 @@ func decodeEnd(b []byte) (e end, err error) {
 }
 
 func decodeField(md *Metadata, b []byte) (err error) {
+	if len(*md) == maxFields {
+		return errTooManyFields
+	}
 	var field Field
 	f := wire.Over(b)
 	for err == nil && f.Next() {
