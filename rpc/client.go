@@ -30,7 +30,9 @@ type clientCall struct {
 	conn   Conn    // not a Client
 	client *Client // whose call it is; nil if it was made on a bare conn
 	str    *transport.Stream
-	stop   func() bool // ends the watch over ctx; nil if there is none
+	call   *Call        // what the interceptors have; nil if there are none
+	chain  *streamChain // of a call whose user receives, once it has begun; nil if there are no interceptors
+	stop   func() bool  // ends the watch over ctx; nil if there is none
 	method string
 	opts   callOptions
 
@@ -70,6 +72,14 @@ func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []Call
 	if !m.valid {
 		return Errorf(InvalidArgument, "invalid method name %q", clip(m.name)).notStarted()
 	}
+	if c.intercepted() {
+		return nil // what they make of it is checked
+	}
+	return c.check()
+}
+
+// check says whether the call can be made.
+func (c *clientCall) check() *Error {
 	if !c.opts.format.valid() {
 		return Errorf(InvalidArgument, "unknown codec %q", clip(c.opts.format.name)).notStarted()
 	}
@@ -89,7 +99,7 @@ func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []Call
 	if n := h.maxSize(); n > maxEnvelope {
 		return Errorf(ResourceExhausted, "metadata of about %d bytes, limit is %d", n, maxEnvelope).notStarted()
 	}
-	if ctx.Err() != nil {
+	if c.ctx.Err() != nil {
 		return c.contextError().notStarted()
 	}
 	return nil
@@ -142,6 +152,10 @@ func (c *clientCall) encode(m any) (*buffer, *Error) {
 	if n := len(b) - room; n > c.opts.maxMessage {
 		buf.free()
 		return nil, Errorf(ResourceExhausted, "request of %d bytes, limit is %d", n, c.opts.maxMessage)
+	}
+	if err := c.call.sees(m, len(b)-room, false); err != nil {
+		buf.free()
+		return nil, hookError(err)
 	}
 	buf.prepend(frameData)
 	return buf, nil
@@ -231,7 +245,7 @@ func (c *clientCall) reset() { *c = c.again() }
 // again returns a call like c that has not begun.
 func (c *clientCall) again() clientCall {
 	return clientCall{
-		ctx: c.ctx, conn: c.conn, client: c.client, str: c.str, method: c.method, opts: c.opts, resumable: c.resumable,
+		ctx: c.ctx, conn: c.conn, client: c.client, call: c.call, str: c.str, method: c.method, opts: c.opts, resumable: c.resumable,
 	}
 }
 
@@ -336,6 +350,9 @@ func (c *clientCall) recv(m any) error {
 	}
 	if err := decode(c.body, c.own, c.opts.format, m, false); err != nil {
 		return c.finish(Errorf(Internal, "decode response: %w", err), transport.StreamCanceled)
+	}
+	if err := c.call.sees(m, len(c.body), true); err != nil {
+		return c.finish(hookError(err), transport.StreamCanceled)
 	}
 	return nil
 }
@@ -455,9 +472,12 @@ func noFrames(transport.FrameType) (uint64, bool) { return 0, false }
 // finish ends the call with err, and frees what it has. The halves of the stream that have
 // not come to their end are reset with code. It is for the goroutine that receives.
 func (c *clientCall) finish(err error, code transport.StreamCode) error {
-	c.err = err
 	c.release(code)
 	c.str.Free()
+	if c.chain != nil {
+		err = c.chain.settle(err, c.header, c.trailer)
+	}
+	c.err = err
 	return err
 }
 
@@ -465,6 +485,9 @@ func (c *clientCall) finish(err error, code transport.StreamCode) error {
 func (c *clientCall) close() {
 	c.closed.Store(true)
 	c.release(transport.StreamCanceled)
+	if c.chain != nil {
+		c.chain.end(c.fail(errClosed), nil, nil, false)
+	}
 }
 
 // release ends the stream and the watch over ctx.

@@ -9,6 +9,9 @@ import (
 
 // ClientConfig configures a [Client]. The zero value works: calls are as they are without one.
 type ClientConfig struct {
+	// Interceptors surround each call, the first of them the others. Default: none.
+	Interceptors []Interceptor
+
 	// Options are the defaults of every call. Those of a call are applied after them, and so win; of metadata
 	// both are sent.
 	Options []CallOption
@@ -24,9 +27,10 @@ type Client struct {
 // NewClient returns a Client whose calls go over conn. If that is a Client, its calls have what belongs to both, and
 // the new one is around the other.
 func NewClient(conn Conn, cfg ClientConfig) *Client {
-	cfg.Options = slices.Clone(cfg.Options)
+	cfg.Interceptors, cfg.Options = slices.Clone(cfg.Interceptors), slices.Clone(cfg.Options)
 	if inner, ok := conn.(*Client); ok {
 		conn = inner.conn
+		cfg.Interceptors = slices.Concat(cfg.Interceptors, inner.cfg.Interceptors)
 		cfg.Options = slices.Concat(inner.cfg.Options, cfg.Options)
 	}
 	return &Client{conn: conn, cfg: cfg}

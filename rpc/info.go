@@ -30,6 +30,9 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
+// answersOnce says whether the response is one message.
+func (k Kind) answersOnce() bool { return k == KindUnary || k == KindClientStream }
+
 // MethodInfo describes a method to programs that do not have its descriptor: package reflection tells it to peers.
 type MethodInfo struct {
 	Name     string

@@ -24,7 +24,7 @@ type Method[F any] interface {
 
 // serveFunc serves a call. It returns the message to answer with, if the method's
 // response is one message.
-type serveFunc func(c *serverCall) (any, error)
+type serveFunc func(ctx context.Context, c *serverCall) (any, error)
 
 // method is what all kinds have in common.
 type method struct {
@@ -97,16 +97,19 @@ func (c *clientCall) unary(ctx context.Context, m *method, conn Conn, req, res a
 	if err := c.init(ctx, m, conn, opts); err != nil {
 		return err
 	}
+	if c.intercepted() {
+		return c.intercept(KindUnary, func() error { return c.invoke(req, res) })
+	}
 	return c.invoke(req, res)
 }
 
 func (m UnaryMethod[Req, Res]) serve(fn func(context.Context, *Req) (*Res, error)) serveFunc {
-	return func(c *serverCall) (any, error) {
+	return func(ctx context.Context, c *serverCall) (any, error) {
 		req := new(Req)
 		if err := c.request(req); err != nil {
 			return nil, err
 		}
-		return answer(fn(&c.ctx, req))
+		return answer(fn(ctx, req))
 	}
 }
 
@@ -144,19 +147,19 @@ func (m ServerStreamMethod[Req, Res]) Call(ctx context.Context, conn Conn, req *
 	if err := c.init(ctx, &m.method, conn, opts); err != nil {
 		return nil, err
 	}
-	if err := c.sendOnly(req); err != nil {
+	if err := c.begin(KindServerStream, req); err != nil {
 		return nil, err
 	}
 	return &Receiver[Res]{c}, nil
 }
 
 func (m ServerStreamMethod[Req, Res]) serve(fn func(context.Context, *Req, *Sender[Res]) error) serveFunc {
-	return func(c *serverCall) (any, error) {
+	return func(ctx context.Context, c *serverCall) (any, error) {
 		req := new(Req)
 		if err := c.request(req); err != nil {
 			return nil, err
 		}
-		return nil, fn(&c.ctx, req, &Sender[Res]{c})
+		return nil, fn(ctx, req, &Sender[Res]{c})
 	}
 }
 
@@ -172,12 +175,27 @@ func ClientStream[Req, Res any](name string, opts ...MethodOption) ClientStreamM
 // Call sends what reqs yields and returns the answer. When the answer comes early, the rest
 // of reqs is not asked for. An error is an [*Error].
 func (m ClientStreamMethod[Req, Res]) Call(ctx context.Context, conn Conn, reqs iter.Seq[*Req], opts ...CallOption) (*Res, error) {
-	var c clientCall
+	c := new(clientCall)
 	if err := c.init(ctx, &m.method, conn, opts); err != nil {
 		return nil, err
 	}
-	if err := c.open(); err != nil {
+	res := new(Res)
+	var err error
+	if c.intercepted() {
+		err = c.intercept(KindClientStream, func() error { return stream(c, reqs, res) })
+	} else {
+		err = stream(c, reqs, res)
+	}
+	if err != nil {
 		return nil, err
+	}
+	return res, nil
+}
+
+// stream makes a call with a stream of requests and one response.
+func stream[Req any](c *clientCall, reqs iter.Seq[*Req], res any) error {
+	if err := c.open(); err != nil {
+		return err
 	}
 	done := false
 	defer func() {
@@ -196,20 +214,16 @@ func (m ClientStreamMethod[Req, Res]) Call(ctx context.Context, conn Conn, reqs 
 	}
 	done = true
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, c.finish(err, transport.StreamCanceled)
+		return c.finish(err, transport.StreamCanceled)
 	}
-	res := new(Res)
-	if err := c.receiveOnly(res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return c.receiveOnly(res)
 }
 
 func (m ClientStreamMethod[Req, Res]) serve(fn func(context.Context, *Receiver[Req]) (*Res, error)) serveFunc {
-	return func(c *serverCall) (any, error) {
+	return func(ctx context.Context, c *serverCall) (any, error) {
 		c.dispatched = true
 		c.ctx.get() // its end ends a Recv that waits
-		return answer(fn(&c.ctx, &Receiver[Req]{c}))
+		return answer(fn(ctx, &Receiver[Req]{c}))
 	}
 }
 
@@ -230,17 +244,17 @@ func (m BidiMethod[Req, Res]) Call(ctx context.Context, conn Conn, opts ...CallO
 	if err := c.init(ctx, &m.method, conn, opts); err != nil {
 		return nil, err
 	}
-	if err := c.open(); err != nil {
+	if err := c.begin(KindBidi, nil); err != nil {
 		return nil, err
 	}
 	return newStream[Req, Res](c), nil
 }
 
 func (m BidiMethod[Req, Res]) serve(fn func(context.Context, *Stream[Res, Req]) error) serveFunc {
-	return func(c *serverCall) (any, error) {
+	return func(ctx context.Context, c *serverCall) (any, error) {
 		c.dispatched = true
 		c.ctx.get() // its end ends a Recv that waits
-		return nil, fn(&c.ctx, newStream[Res, Req](c))
+		return nil, fn(ctx, newStream[Res, Req](c))
 	}
 }
 

@@ -33,23 +33,27 @@ type Config struct {
 	// Codecs are known to callers besides the built-in ones, see [Codec]. Default: none.
 	Codecs []Codec
 
+	// Interceptors surround each call, the first of them the others. Default: none, which costs nothing.
+	Interceptors []Interceptor
+
 	// Authorize decides whether a call may run, before any message of it is decoded. An
 	// [*Error] refuses with its code and message; any other error as PermissionDenied, and its text stays
 	// here. The caller learns that nothing has run. Default: everyone may call everything.
+	//
+	// It is asked within the interceptors, so that it sees the values that those have put into ctx, and they see what
+	// was refused. It is no Interceptor itself, because what decides must not be able to forget to go on, or to
+	// be put in the wrong place.
 	Authorize func(ctx context.Context, c Call) error
+
+	// Recover is told of a panic of a handler, or of an interceptor, with its value v. It runs before the goroutine's
+	// stack is unwound, so that debug.Stack shows where. Its error is what the call ends with, as if the handler
+	// had returned it. If it returns nil, and by default, the caller is told Internal and no more; by default the
+	// Logger gets value and stack. Nothing else fails with the call, so no interceptor is needed to recover.
+	Recover func(ctx context.Context, c Call, v any) error
 
 	// Observe is told of each call when it has ended, also of those that were refused, in the goroutine
 	// that served it. Default: nobody is, which costs nothing.
 	Observe func(CallStats)
-}
-
-// A Call is a call as its handler's side sees it.
-type Call struct {
-	Method   string
-	Codec    string // of its messages
-	Peer     transport.Peer
-	Metadata Metadata // of the request
-	Cursor   string   // where the stream of a [Resumable] method goes on: behind the message sent with it; empty: it begins
 }
 
 // A Mux serves the calls that a peer makes. It is safe for concurrent use, and one may
@@ -81,6 +85,7 @@ func NewMux(cfg Config) *Mux {
 	if cfg.HeadTimeout == 0 {
 		cfg.HeadTimeout = 5 * time.Second
 	}
+	cfg.Interceptors = slices.Clone(cfg.Interceptors)
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

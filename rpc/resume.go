@@ -24,6 +24,8 @@ const (
 // Nothing runs between two calls of Recv: a stream whose user has forgotten it does not go on.
 type resumption struct {
 	cancel context.CancelFunc // ends the context of the calls, and so also what waits between two
+	hooks  *Call              // what the interceptors have; nil if there are none
+	chain  *streamChain       // the interceptors, around all the calls, once the first has begun; nil if there are none
 	req    Raw                // as the codec has encoded it: what its user does with his own, he does
 
 	// Of the goroutine that receives, which alone changes call:
@@ -41,11 +43,17 @@ type resumption struct {
 
 func newResumption(ctx context.Context, m *method, conn Conn, req any, opts []CallOption) (*resumption, error) {
 	ctx, cancel := context.WithCancel(ctx)
+	begun := false
+	defer func() {
+		if !begun { // also after a panic
+			cancel()
+		}
+	}()
 	r := &resumption{cancel: cancel, call: new(clientCall)}
 	if err := r.begin(ctx, m, conn, req, opts); err != nil {
-		cancel()
 		return nil, err
 	}
+	begun = true
 	return r, nil
 }
 
@@ -53,12 +61,58 @@ func (r *resumption) begin(ctx context.Context, m *method, conn Conn, req any, o
 	if err := r.call.init(ctx, m, conn, opts); err != nil {
 		return err
 	}
+	if !r.call.intercepted() {
+		return r.first(req)
+	}
+	r.hooks = r.call.describe(KindServerStream)
+	r.hooks.Cursor = r.call.opts.cursor
+	s := newStreamChain(r.call.client, r.hooks)
+	var within context.Context
+	return s.surround(ctx, func(ctx context.Context) *Error {
+		within = ctx
+		if err := r.call.enter(ctx, r.hooks); err != nil {
+			return err
+		}
+		if err := r.first(req); err != nil {
+			return err
+		}
+		r.chain = s
+		s.call.Peer = r.call.str.Session().Peer()
+		return nil
+	}, func() { s.wait(within, r.carrier(), r.abandon) })
+}
+
+// first makes the first of the calls.
+func (r *resumption) first(req any) *Error {
 	r.at = []byte(r.call.opts.cursor)
 	var err error
 	if r.req, err = encode(nil, r.call.opts.format, req); err != nil {
 		return Errorf(InvalidArgument, "encode request: %w", err).notStarted()
 	}
+	if err := r.hooks.sees(req, len(r.req), false); err != nil {
+		return hookError(err).notStarted()
+	}
 	return r.start()
+}
+
+// carrier returns a context that ends when no connection will carry the call any more, as far as that is known.
+func (r *resumption) carrier() context.Context {
+	if s, ok := r.call.conn.(*transport.Session); ok {
+		return s.Context()
+	}
+	return context.Background()
+}
+
+// abandon gives up a call whose user does not receive when its context or its session ends, and says how it ends.
+func (r *resumption) abandon(why error) *Error {
+	r.mu.Lock()
+	r.closed = true
+	call := r.call
+	r.mu.Unlock()
+	err := call.abandon(why)
+	err.Execution, err.again = Maybe, false // others may have run before
+	r.cancel()
+	return err
 }
 
 // start makes the call from the cursor, on the connection that there is or the next.
@@ -111,8 +165,14 @@ func (r *resumption) recv(m any) error {
 	for r.err == nil {
 		err := r.call.recv(m)
 		if err == nil {
-			r.received()
-			return nil
+			err = r.hooks.sees(m, len(r.call.body), true)
+			if err == nil {
+				r.received()
+				return nil
+			}
+			r.call.release(transport.StreamCanceled)
+			r.end(hookError(err))
+			break
 		}
 		r.goOn(err)
 	}
@@ -165,8 +225,11 @@ func (r *resumption) wait() {
 }
 
 func (r *resumption) end(err error) {
+	defer r.cancel()
+	if r.chain != nil {
+		err = r.chain.settle(err, r.header, r.readTrailer())
+	}
 	r.err = err
-	r.cancel()
 }
 
 // readHeader is clientCall.readHeader over all the calls. The header is that of the one which brought the newest
@@ -197,6 +260,9 @@ func (r *resumption) close() {
 	call := r.call
 	r.mu.Unlock()
 	call.close()
+	if r.chain != nil {
+		r.chain.end(r.abandon(errClosed), nil, nil, false)
+	}
 	r.cancel()
 }
 

@@ -3,11 +3,9 @@ package rpc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,8 +33,11 @@ var (
 type serverCall struct {
 	mux        *Mux
 	str        *transport.Stream
-	ctx        callContext // the handler's
-	method     *served     // nil until HEAD has been read
+	ctx        callContext     // the handler's
+	call       *Call           // what the interceptors have; nil if there are none
+	within     context.Context // what an interceptor has made of ctx; nil if none has
+	hurried    bool            // within has ended the handler's messages
+	method     *served         // nil until HEAD has been read
 	format     format
 	timeout    time.Duration // 0: none
 	deadline   time.Time     // the zero time: none
@@ -81,8 +82,7 @@ func (c *serverCall) run(parent context.Context) {
 	returned := false
 	defer func() {
 		if !returned {
-			c.log().Error("handler panicked", "panic", fmt.Sprint(recover()), "stack", string(debug.Stack()))
-			buf, err = nil, Errorf(Internal, "handler failed")
+			buf, err = nil, c.panicked(recover())
 		}
 		c.finish(buf, err)
 		c.unhold()
@@ -142,10 +142,18 @@ func (c *serverCall) limit(t transport.FrameType) (uint64, bool) {
 	return 0, false
 }
 
-// serve asks whether the call may run, runs it, and encodes its answer.
+// serve runs the call, and encodes its answer.
 func (c *serverCall) serve() (*buffer, error) {
+	if len(c.mux.cfg.Interceptors) > 0 {
+		return c.intercept()
+	}
+	return c.handle(&c.ctx)
+}
+
+// handle asks whether the call may run, runs it, and encodes its answer.
+func (c *serverCall) handle(ctx context.Context) (*buffer, error) {
 	if authorize := c.mux.cfg.Authorize; authorize != nil {
-		if err := authorize(&c.ctx, c.describe()); err != nil {
+		if err := authorize(ctx, c.describe()); err != nil {
 			if _, ok := errors.AsType[*Error](err); !ok {
 				c.log().Info("call refused", "err", err)
 				err = Errorf(PermissionDenied, "not allowed to call %s", c.method.name)
@@ -153,11 +161,15 @@ func (c *serverCall) serve() (*buffer, error) {
 			return nil, err
 		}
 	}
-	res, err := c.method.serve(c)
+	res, err := c.method.serve(ctx, c)
 	if err != nil || res == nil {
 		return nil, err
 	}
-	buf, err := c.encode(res, "")
+	var header Metadata
+	if c.call == nil { // else an interceptor may add to it still
+		header = c.takeHeader()
+	}
+	buf, err := c.encode(res, "", header)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +200,8 @@ func buffersFull(err error) error { return Errorf(ResourceExhausted, "server is 
 
 func (c *serverCall) describe() Call {
 	return Call{
-		Method: c.method.name, Codec: c.format.name, Peer: c.str.Session().Peer(), Metadata: c.metadata, Cursor: c.from,
+		Method: c.method.name, Kind: c.method.info.Kind, Codec: c.format.name,
+		Peer: c.str.Session().Peer(), Metadata: c.metadata, Cursor: c.from,
 	}
 }
 
@@ -239,7 +252,7 @@ func (c *serverCall) recv(m any) error {
 	if err := decode(body, own, c.format, m, true); err != nil {
 		return Errorf(InvalidArgument, "malformed request: %w", err)
 	}
-	return nil
+	return c.call.sees(m, c.size, true)
 }
 
 // requestError says why the request could not be read.
@@ -271,16 +284,18 @@ func (c *serverCall) gone(err error) error {
 	if cause := c.ctx.cause(); cause != nil {
 		return cause
 	}
+	if c.within != nil && c.within.Err() != nil {
+		return context.Cause(c.within)
+	}
 	if e, ok := errors.AsType[*transport.StreamError](err); ok && !e.Remote {
 		return Errorf(FailedPrecondition, "receive after Close")
 	}
 	return canceled(err)
 }
 
-// encode puts the frame of message m, behind the header if that has not gone out and behind cursor if there
-// is one, into a buffer.
-func (c *serverCall) encode(m any, cursor string) (*buffer, error) {
-	header := c.takeHeader()
+// encode puts the frame of message m, behind the header if there is one, which has been taken, and behind cursor if
+// there is one, into a buffer.
+func (c *serverCall) encode(m any, cursor string, header Metadata) (*buffer, error) {
 	h := ownHead{metadata: header}
 	room := transport.MaxFrameHeader
 	if cursor != "" {
@@ -303,6 +318,11 @@ func (c *serverCall) encode(m any, cursor string) (*buffer, error) {
 		buf.free()
 		return nil, Errorf(ResourceExhausted, "response of %d bytes, limit is %d", n, c.mux.cfg.MaxMessage)
 	}
+	if err := c.call.sees(m, len(b)-room, false); err != nil {
+		c.untakeHeader(header)
+		buf.free()
+		return nil, err
+	}
 	c.sent.Add(int64(len(b) - room))
 	buf.prepend(frameData)
 	if cursor != "" {
@@ -324,7 +344,7 @@ func (c *serverCall) send(m any) error {
 
 // write sends one message, with its cursor if there is one.
 func (c *serverCall) write(m any, cursor string) error {
-	buf, err := c.encode(m, cursor)
+	buf, err := c.encode(m, cursor, c.takeHeader())
 	if err != nil {
 		return err
 	}
@@ -368,11 +388,15 @@ func (c *serverCall) finish(buf *buffer, err error) {
 		c.observe(code)
 		return
 	}
-	if buf == nil {
-		h := ownHead{metadata: c.takeHeader()}
+	if h := (ownHead{metadata: c.takeHeader()}); buf == nil || len(h.metadata) > 0 {
+		answer := buf
 		buf = newBuffer(transport.MaxFrameHeader + h.maxSize())
 		if len(h.metadata) > 0 {
 			buf.prependHead(&h)
+		}
+		if answer != nil {
+			buf.b = append(buf.b, answer.bytes()...)
+			answer.free()
 		}
 	}
 	status := c.status(err)
@@ -383,7 +407,7 @@ func (c *serverCall) finish(buf *buffer, err error) {
 		body, _ = encodeEnd(&status) // only details can fail
 	}
 	buf.b = transport.AppendFrame(buf.b, frameEnd, body)
-	if !c.deadline.IsZero() {
+	if !c.deadline.IsZero() || c.hurried {
 		c.str.SetWriteDeadline(time.Now().Add(endGrace))
 	}
 	_, err = c.str.Write(buf.bytes())

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -92,6 +93,10 @@ func (s *Stream) Session() *Session { return s.link.sess }
 // Attempt says which of the session's connections carries the stream: [Status.Attempt] of the time when that
 // was the newest.
 func (s *Stream) Attempt() uint64 { return s.link.attempt }
+
+// Connection returns a context that ends with the connection that carries the stream. Its cause is then the [*Error]
+// that reads and writes fail with. The end of the stream itself does not end it.
+func (s *Stream) Connection() context.Context { return s.link.handlersContext() }
 
 // Draining returns a channel that is closed when the session begins to be released or
 // drained: whoever keeps the stream open should now bring it to its end. A connection that is lost or aborted was
