@@ -36,7 +36,7 @@
 // rejected because the server drains (R4); a call with a stream of requests, until the first has been
 // written. Once a ServerStream's or a Bidi's Call has returned, its user has the stream, and the call stays with that: if it
 // is then rejected, or its connection is lost before the first Send, Recv and Send say NotStarted, and who
-// wants it makes it again. Nothing else is sent again by itself.
+// wants it makes it again. Nothing else is sent again by itself, but for a stream that is [Resumable].
 //
 // What a call ends with:
 //
@@ -61,11 +61,20 @@
 //
 // # Streams that go on
 //
-// A [ServerStream] that is [Resumable] outlives its connection: each message has a cursor of the handler's, and the caller's
-// loop goes on behind the last message that it got, over the next connection, or with the next server. Nothing
-// is lost, and nothing comes twice. What ends with Unavailable in the table goes on, for as long as the session
-// and the call's context allow; everything else, DataLoss for a cursor whose successors are gone, ends the loop.
-// With [Receiver.Cursor] and [WithCursor] it also goes on after a restart of the caller.
+// A [ServerStream] that is [Resumable] outlives its connection. Each message has a cursor of the handler's, and the caller's
+// loop goes on behind the last message that it got, over the next connection, or with the next server: nothing is
+// lost, and nothing comes twice.
+//
+//	how the call ended                                           what the loop does
+//	Unavailable in the table above, or the handler says so       goes on
+//	refused with ResourceExhausted, after it had begun           goes on
+//	no stream: the session ends, or its release has begun        ends
+//	anything else: OK, DataLoss, a truncated response, a limit   ends
+//
+// It does so when Recv is called, for as long as the session and the call's context allow, and asks a peer that
+// answers Unavailable ever more seldom, down to once in about 5 s. The request is kept, as it was encoded, for as long as the call
+// lasts. A handler and those who watch it see each of the calls; Header and Trailer are those of the newest. An error
+// says Maybe if any of them may have run. With [Receiver.Cursor] and [WithCursor] a program goes on after a restart of its own.
 //
 // # Limits and ends
 //

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/gob"
 	"fmt"
+	"strconv"
+	"sync"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/rpc"
@@ -22,6 +24,14 @@ var (
 	Spell = rpc.ServerStream[Greeting, Greeting]("example.Greeter/Spell")
 	Ask   = rpc.Unary[Greeting, Greeting]("example.Client/Ask")
 )
+
+// An Entry is one of a log.
+type Entry struct {
+	Text string `json:"text"`
+}
+
+// Follow returns the entries of a log. A call of it outlives its connection.
+var Follow = rpc.ServerStream[Greeting, Entry]("example.Log/Follow", rpc.Resumable())
 
 // connect starts a server with mux, and connects a client that serves own.
 func connect(mux, own *rpc.Mux) (session *transport.Session, stop func()) {
@@ -103,6 +113,55 @@ func ExampleServerStream() {
 	// h <nil>
 	// i <nil>
 	// ! <nil>
+}
+
+// The cursor of an entry is the number of the one that follows it.
+func ExampleResumable() {
+	log := []string{"one", "two", "three", "four"}
+	const first = 0 // what is older has been trimmed
+	var cut sync.Once
+
+	mux := rpc.NewMux(rpc.Config{})
+	rpc.Handle(mux, Follow, func(ctx context.Context, _ *Greeting, out *rpc.Sender[Entry]) error {
+		next := first
+		if cursor := rpc.Cursor(ctx); cursor != "" {
+			n, err := strconv.Atoi(cursor)
+			if err != nil || n > len(log) {
+				return rpc.Errorf(rpc.InvalidArgument, "no such cursor")
+			}
+			if n < first {
+				return rpc.Errorf(rpc.DataLoss, "entries up to %d are gone", first)
+			}
+			next = n
+		}
+		for ; next < len(log); next++ {
+			if next == 2 { // the first time, the connection breaks here
+				cut.Do(func() { transport.SessionFrom(ctx).Abort(transport.Internal, "power failure") })
+			}
+			if err := out.SendAt(strconv.Itoa(next+1), &Entry{Text: log[next]}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	session, stop := connect(mux, rpc.NewMux(rpc.Config{}))
+	defer stop()
+
+	entries, err := Follow.Call(context.Background(), session, &Greeting{})
+	if err != nil {
+		panic(err)
+	}
+	for entry, err := range entries.All() {
+		if err != nil {
+			panic(err) // DataLoss, say
+		}
+		fmt.Println(entry.Text, entries.Cursor()) // to be kept, for WithCursor
+	}
+	// Output:
+	// one 1
+	// two 2
+	// three 3
+	// four 4
 }
 
 // A handler calls its caller back, over the same session.

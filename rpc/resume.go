@@ -19,7 +19,8 @@ const (
 
 // A resumption is a call of a resumable method on the side that makes it: one call to its user, and one after another
 // on the wire. Whatever ends one of them with Unavailable is followed by the next, from the cursor: its connection has ended,
-// or takes no more, or the peer says that it is not there now. Every other end is the call's.
+// or takes no more, or the peer says that it is not there now. Every other end is the call's, but for a limit that turns
+// away one that had begun before.
 //
 // Nothing runs between two calls of Recv: a stream whose user has forgotten it does not go on.
 type resumption struct {
@@ -194,7 +195,9 @@ func (r *resumption) goOn(err error) {
 		r.end(err)
 		return
 	}
-	if e.code != Unavailable {
+	// A server to which everybody comes back at once may have no room for a moment. Who begins is told so.
+	full := e.code == ResourceExhausted && e.Execution == NotStarted && r.maybe
+	if e.code != Unavailable && !full {
 		r.end(r.final(e))
 		return
 	}

@@ -100,8 +100,9 @@ func (j *journal) entry(i int) (text string, ok bool, changed <-chan struct{}, e
 }
 
 // mux serves the log.
-func (j *journal) mux() *rpc.Mux {
-	mux := rpc.NewMux(rpc.Config{})
+func (j *journal) mux() *rpc.Mux { return j.handle(rpc.NewMux(rpc.Config{})) }
+
+func (j *journal) handle(mux *rpc.Mux) *rpc.Mux {
 	rpc.Handle(mux, follow, func(ctx context.Context, req *Text, out *rpc.Sender[Text]) error {
 		i, err := j.begin(rpc.Cursor(ctx))
 		if err != nil {

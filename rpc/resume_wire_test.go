@@ -67,7 +67,7 @@ func TestM87ConnectionMayEndBehindEveryByte(t *testing.T) {
 		n := transporttest.New(t, rtt)
 		srv := n.Listen(transport.Config{Handlers: serveRaw(func(s *transport.Stream) {
 			head := readHead(t, s)
-			if head == nil || !assert.NotNil(t, head.Cursor, "the caller takes cursors") {
+			if head == nil || !assert.NotNil(t, head.GetCursor(), "the caller takes cursors") {
 				return
 			}
 			from, _ := strconv.Atoi(string(head.GetCursor()))
