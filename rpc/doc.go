@@ -22,7 +22,8 @@
 // context ends, context.Cause is a [*CanceledError] with a [Cause]. A handler that panics fails
 // its call with Internal, and nothing else.
 //
-// Package reflection serves what a Mux has to peers that do not have the descriptors.
+// Package reflection serves what a Mux has to peers that do not have the descriptors, and package health whether it
+// serves.
 //
 // # Errors
 //

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/rpc/health"
+	"github.com/trunkline-go/trunkline/rpc/reflection"
+	"github.com/trunkline-go/trunkline/transport"
 )
 
 // A right is what a method of the server's own asks of who calls it.
@@ -23,12 +27,13 @@ const (
 // methods are the server's own, each with the right that it needs.
 type methods struct {
 	mux    *rpc.Mux
+	guard  *gate
 	rights map[string]right // complete before the first call, and not changed after it
 }
 
 // newMethods returns methods without any, which guard lets be called.
 func newMethods(cfg rpc.Config, guard *gate) *methods {
-	ms := &methods{rights: make(map[string]right)}
+	ms := &methods{guard: guard, rights: make(map[string]right)}
 	cfg.Authorize = func(_ context.Context, c rpc.Call) error {
 		return guard.authorizeCall(c.Peer.ID, c.Method, ms.rights[c.Method])
 	}
@@ -40,4 +45,27 @@ func newMethods(cfg rpc.Config, guard *gate) *methods {
 func handle[F any](ms *methods, r right, m rpc.Method[F], fn F) {
 	rpc.Handle(ms.mux, m, fn)
 	ms.rights[m.Name()] = r
+}
+
+// describe adds the methods that list and describe those that the caller may call.
+func (ms *methods) describe() {
+	r := reflection.New(ms.mux, reflection.Config{Visible: func(ctx context.Context, method string) bool {
+		p, ok := transport.PeerFrom(ctx)
+		return ok && ms.guard.mayCall(p.ID, method, ms.rights[method])
+	}})
+	handle(ms, forSessions, reflection.List, r.List)
+	handle(ms, forSessions, reflection.Describe, r.Describe)
+}
+
+// reportHealth adds the methods that say how h does: the server as a whole, and each service of which a
+// method is not for administrators alone.
+func (ms *methods) reportHealth(h *health.Server) {
+	handle(ms, forSessions, health.Check, h.Check)
+	handle(ms, forSessions, health.Watch, h.Watch)
+	for name, r := range ms.rights {
+		if r != forAdministrators {
+			service, _, _ := strings.Cut(name, "/")
+			h.Set(service, health.Serving)
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/rpc/health"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -169,6 +170,9 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		handle(own, forAdministrators, certsListMethod, serveList(home))
 		handle(own, forSessions, certsRenewMethod, serveRenew(home))
 	}
+	own.describe()
+	healthy := health.NewServer()
+	own.reportHealth(healthy)
 	if seen != nil {
 		seen.collect(srv.Stats, rooms.Stats)
 		endpoint, err := serveMetrics(*metricsAddr, seen, log)
@@ -197,6 +201,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 		case <-hangups:
 			reloadPolicy(*policyFile, guard, rooms, log)
 		case s := <-a.signals:
+			healthy.Shutdown()
 			log.Info("draining", "signal", s.String(), "timeout", *drain)
 			return a.drain(ctx, srv, *drain)
 		}
