@@ -15,6 +15,9 @@ import (
 type Contents struct {
 	// Authority is the pinned or own authority, nil if there is none.
 	Authority *x509.Certificate
+	// Former is the authority before, and FormerUntil how long it is trusted, in the overlap of a rotation; else nil.
+	Former      *x509.Certificate
+	FormerUntil time.Time
 	// Signs says that the authority's key is here, too.
 	Signs bool
 	// Server is the server's certificate, nil if there is none.
@@ -50,7 +53,10 @@ func (h *Home) Contents() (*Contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Authority = as.current
+	as = as.at(h.env.now())
+	if c.Authority, c.Former = as.current, as.former; as.former != nil {
+		c.FormerUntil = as.cross.NotAfter
+	}
 	if c.Server, err = loadCertificate(h.path(certFile(serverStem))); err != nil {
 		return nil, err
 	}

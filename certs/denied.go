@@ -62,9 +62,44 @@ func (d *Denied) Keys(name string) int {
 // the list can't be read, failed gets the error, once for as long as it stays the same, and what changed was
 // told last goes on. Neither function is called while the other runs.
 func (h *Home) WatchRevoked(ctx context.Context, changed func(*Denied), failed func(error)) {
-	path := h.path("revoked")
+	h.watch(ctx, "revoked", func() bool { return false }, func() error {
+		d, err := h.Denied()
+		if err != nil {
+			return err
+		}
+		changed(d)
+		return nil
+	}, failed)
+}
+
+// WatchAuthority calls changed at once, within 250 ms of each change of the authority, by a rotation and its end
+// say, and when an overlap has ended by itself, until ctx ends. While changed fails it is called again, and failed gets the error,
+// once for as long as it stays the same. Neither function is called while the other runs.
+func (h *Home) WatchAuthority(ctx context.Context, changed func() error, failed func(error)) {
+	var until time.Time // the end of the overlap; zero without one
+	h.watch(ctx, certFile(authorityStem), func() bool {
+		return !until.IsZero() && h.env.now().After(until)
+	}, func() error {
+		as, err := h.loadAuthorities()
+		if err != nil {
+			return err
+		}
+		if err := changed(); err != nil {
+			return err
+		}
+		until = time.Time{}
+		if as = as.at(h.env.now()); as.cross != nil {
+			until = as.cross.NotAfter
+		}
+		return nil
+	}, failed)
+}
+
+// watch calls read at once, when the file of that name has changed, when due says so, and again while it fails.
+func (h *Home) watch(ctx context.Context, name string, due func() bool, read func() error, failed func(error)) {
+	path := h.path(name)
 	var seen fs.FileInfo // of the file as it was last read; nil if there was none
-	read := false        // it was, at all
+	done := false        // it was, at all
 	var said string      // the error that failed was told last
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -74,11 +109,9 @@ func (h *Home) WatchRevoked(ctx context.Context, changed func(*Denied), failed f
 			now, err = nil, nil
 		}
 		// The file is looked at before it is read: a change in between is read twice, rather than never.
-		if err == nil && (!read || !sameFile(seen, now)) {
-			var d *Denied
-			if d, err = h.Denied(); err == nil {
-				seen, read, said = now, true, ""
-				changed(d)
+		if err == nil && (!done || due() || !sameFile(seen, now)) {
+			if err = read(); err == nil {
+				seen, done, said = now, true, ""
 			}
 		}
 		if err != nil && err.Error() != said {

@@ -25,12 +25,14 @@
 //
 // [Home] is a folder, usually that of [DefaultHomeDir]:
 //
-//	authority.key  authority.crt   the authority; where only authority.crt is, it is a pin
+//	authority.key  authority.crt   the authority; where only authority.crt is, it is a pin. After a rotation
+//	                               authority.crt has the cross certificate and the former authority, too
+//	authority.next.key             the key of a rotation that has not come to its end
 //	server.key     server.crt      the identity of the server
 //	users/NAME.key users/NAME.crt  the identities of users
 //	default                        the name of the default user
 //	server                         where a home that joined looks for its server: "HOST:PORT"
-//	issued                         every key signed for a user: "FINGERPRINT NAME UNTIL"
+//	issued                         every key signed for a user: "FINGERPRINT NAME UNTIL AUTHORITY"
 //	revoked                        what is denied: "name NAME" and "key FINGERPRINT NAME"
 //	invites                        join tokens, by hash, and what became of them
 //	joining/HASH.key               the key of a join that has not come to its end
@@ -39,7 +41,7 @@
 //	serve.lock     update.lock     locks; the operating system frees them after a crash
 //
 // Keys are PKCS#8 in PEM but for reset.key, with mode 0600; a key is created once and never
-// overwritten. Every file appears whole or not at all, also through a power cut,
+// overwritten, but for the authority's by a rotation. Every file appears whole or not at all, also through a power cut,
 // and whatever was cut short is completed by the next call that needs it. A file
 // that cannot be understood is an error that names it, and is left as it is. The
 // modes are checked on Unix; on Windows the folder inherits the access list of
@@ -58,8 +60,15 @@
 // elsewhere with [Home.Renew] there and [Home.KeepRenewed] here. [Home.Revoke] denies a name and its keys, in a file;
 // [Home.CheckRevoked] reads it, and [Home.WatchRevoked] tells a server whose sessions it has to end.
 //
+// # Rotation
+//
+// [Home.Rotate] gives the authority a successor, with a key of its own, that the key before signs for with its last breath. Until
+// what it had signed has expired, or [Home.FinishRotation], both are trusted: that is the overlap. Whoever has pinned the one before goes
+// over to the successor by that signature, and by nothing else: [Home.Follow] and [Home.KeepRenewed]. Servers learn of it by
+// [Home.WatchAuthority], and of whom they have to send away when it is over by [Home.Certified].
+//
 // # Limits
 //
-// No file of more than 1 MiB is read or written. For issued and revoked that is
-// room for 7000 keys at the least.
+// No file of more than 1 MiB is read or written. For issued that is room for
+// 5500 keys at the least, for revoked 7000.
 package certs

@@ -86,6 +86,9 @@ func (h *Home) Init(hosts []string, localUser string) error {
 		return err
 	}
 	return h.update(func() error {
+		if _, err := h.settleAuthority(); err != nil {
+			return err
+		}
 		a, err := h.ensureAuthority()
 		if err != nil {
 			return err
@@ -166,14 +169,29 @@ func (h *Home) loadAuthority() (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := h.loadKey(authorityStem)
-	if err != nil {
-		return nil, err
+	for {
+		// The key of a rotation first: what is not there any more, then, is where the other one was.
+		for _, stem := range []string{nextStem, authorityStem} {
+			key, err := h.loadKey(stem)
+			if err != nil {
+				return nil, err
+			}
+			if as.current != nil && key != nil && sameKey(key.Public(), as.current.PublicKey) {
+				return h.openAuthority(as, key)
+			}
+		}
+		if !h.HasAuthority() {
+			return nil, fmt.Errorf("%w: %s", ErrNoAuthority, h.dir)
+		}
+		again, err := h.loadAuthorities()
+		if err != nil {
+			return nil, err
+		}
+		if again.current != nil && as.current != nil && again.current.Equal(as.current) {
+			return nil, fmt.Errorf("%s is not the key of %s", h.path(keyFile(authorityStem)), h.path(certFile(authorityStem)))
+		}
+		as = again // the authority was rotated after the first look
 	}
-	if key == nil || as.current == nil {
-		return nil, fmt.Errorf("%w: %s", ErrNoAuthority, h.dir)
-	}
-	return h.openAuthority(as, key)
 }
 
 func (h *Home) openAuthority(as authorities, key crypto.Signer) (*Authority, error) {
@@ -206,19 +224,16 @@ func (h *Home) ensureServer(a *Authority, wanted []string) error {
 	return replace(h.path(certFile(serverStem)), encodeCertificate(cert))
 }
 
-// fresh reports whether the authority issued cert to id and two thirds of its
+// fresh reports whether the authority, and not the one before, issued cert to id, and two thirds of its
 // life are not over yet.
 func (a *Authority) fresh(cert *x509.Certificate, id ID) bool {
-	if !a.valid(cert, id) {
-		return false
-	}
-	return a.env.now().Before(RenewAt(cert))
+	return a.valid(cert, id) && cert.CheckSignatureFrom(a.current) == nil && a.env.now().Before(RenewAt(cert))
 }
 
-// valid reports whether the authority issued cert to id for a time that includes
-// now.
+// valid reports whether the authority, or the one before while that is trusted, issued cert to id for a time that
+// includes now.
 func (a *Authority) valid(cert *x509.Certificate, id ID) bool {
-	if cert == nil || !validAt(cert, a.env.now()) || cert.CheckSignatureFrom(a.current) != nil {
+	if cert == nil || !validAt(cert, a.env.now()) || a.signerOf(cert) == nil {
 		return false
 	}
 	got, err := IDFromCertificate(cert)

@@ -95,7 +95,13 @@ func (h *Home) ensureUser(a *Authority, name string) error {
 	if a.fresh(p.cert, id) {
 		return nil
 	}
-	err = h.update(func() error { return h.issueUser(a, id) })
+	err = h.update(func() error {
+		now, err := h.loadAuthority() // it may have been rotated
+		if err != nil {
+			return err
+		}
+		return h.issueUser(now, id)
+	})
 	if err != nil && a.valid(p.cert, id) {
 		return nil
 	}
@@ -187,6 +193,8 @@ type issued struct {
 	key   Fingerprint
 	name  string
 	until time.Time // when the newest certificate expires, or would if it was issued; zero if that is not on record
+
+	authority Fingerprint // whose that is; zero if that is not on record, as for what was issued before the first rotation
 }
 
 func (i issued) String() string {
@@ -194,12 +202,16 @@ func (i issued) String() string {
 	if !i.until.IsZero() {
 		line += " " + i.until.UTC().Format(time.RFC3339)
 	}
+	if !i.authority.IsZero() {
+		line += " " + i.authority.String()
+	}
 	return line
 }
 
 func parseIssued(text string) (issued, error) {
 	fingerprint, rest, _ := strings.Cut(text, " ")
-	name, until, dated := strings.Cut(rest, " ")
+	name, rest, dated := strings.Cut(rest, " ")
+	until, authority, signed := strings.Cut(rest, " ")
 	i := issued{name: name}
 	var err error
 	if i.key, err = ParseFingerprint(fingerprint); err != nil {
@@ -208,6 +220,11 @@ func parseIssued(text string) (issued, error) {
 	if dated {
 		if i.until, err = time.Parse(time.RFC3339, until); err != nil {
 			return issued{}, errors.New("the time is not one of RFC 3339")
+		}
+	}
+	if signed {
+		if i.authority, err = ParseFingerprint(authority); err != nil {
+			return issued{}, err
 		}
 	}
 	return i, ValidName(name)
@@ -229,7 +246,7 @@ func (h *Home) recordIssued(a *Authority, name string, key Fingerprint) error {
 	if err != nil {
 		return err
 	}
-	now := issued{key: key, name: name, until: a.until()}
+	now := issued{key: key, name: name, until: a.until(), authority: FingerprintOf(a.current)}
 	n := slices.IndexFunc(all, func(i issued) bool { return i.key == key && i.name == name })
 	switch {
 	case n < 0:
@@ -239,6 +256,29 @@ func (h *Home) recordIssued(a *Authority, name string, key Fingerprint) error {
 	default:
 		all[n] = now
 	}
+	return h.writeIssued(all)
+}
+
+// recordAuthority writes down, where that is not on record, which authority has certified every key until now. The update lock
+// must be held.
+func (h *Home) recordAuthority(authority Fingerprint) error {
+	all, err := h.loadIssued()
+	if err != nil {
+		return err
+	}
+	changed := false
+	for n, i := range all {
+		if i.authority.IsZero() && !i.until.IsZero() {
+			all[n].authority, changed = authority, true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return h.writeIssued(all)
+}
+
+func (h *Home) writeIssued(all []issued) error {
 	var text strings.Builder
 	for _, i := range all {
 		fmt.Fprintln(&text, i)

@@ -143,7 +143,8 @@ func (h *Home) checkFree(denied *revoked, name string, mine Fingerprint) error {
 // Redeem certifies the key of request, a PKCS #10 certification request in DER, for the user whom the token
 // with that secret invites, and uses the token up, both or neither. It returns the certificate and the authority's.
 // Of the request only the key counts, and that it is signed with it. The same token with the same key gets the same
-// certificate again, for a day after the token's end: the first answer may have been lost.
+// certificate again, or another if that is of an authority before the last rotation, for a day after the token's end: the first
+// answer may have been lost.
 //
 // The error is a [*TokenError], of which all but TokenWrong are for who knows the secret; [ErrRequest]; or a
 // fault of the home's.
@@ -218,7 +219,8 @@ func (h *Home) redeem(a *Authority, hash [sha256.Size]byte, pub crypto.PublicKey
 	if denied.check(id, key) != nil {
 		return nil, &TokenError{Reason: TokenRevoked}
 	}
-	if i.cert != nil {
+	// One of an authority that is not trusted any more would do nobody any good.
+	if i.cert != nil && a.signerOf(i.cert) != nil {
 		return i.cert, nil
 	}
 	if !i.addDevice {

@@ -27,6 +27,7 @@ const (
 type Joining struct {
 	home  *Home
 	token Token
+	anew  bool   // the home may be of another authority
 	stem  string // of the key
 	key   crypto.Signer
 }
@@ -34,11 +35,18 @@ type Joining struct {
 // StartJoin makes the key that the token is to be redeemed with. A second attempt with the same token has the
 // same key, so that it gets the same certificate. The error is [ErrOtherHome] if the home has an authority that is
 // not the token's, or can sign for it itself.
-func (h *Home) StartJoin(t Token) (*Joining, error) {
+func (h *Home) StartJoin(t Token) (*Joining, error) { return h.startJoin(t, false) }
+
+// StartJoinAnew is StartJoin for a home that joined another authority, which is given up for the token's when the join
+// comes to its end: whoever runs the server has said, with the token, that it has a new one. The identities of the authority before are good for nothing then,
+// until they join as well.
+func (h *Home) StartJoinAnew(t Token) (*Joining, error) { return h.startJoin(t, true) }
+
+func (h *Home) startJoin(t Token, anew bool) (*Joining, error) {
 	sum := sha256.Sum256(t.Secret[:])
-	j := &Joining{home: h, token: t, stem: filepath.Join(joiningDir, hex.EncodeToString(sum[:8]))}
+	j := &Joining{home: h, token: t, anew: anew, stem: filepath.Join(joiningDir, hex.EncodeToString(sum[:8]))}
 	err := h.update(func() error {
-		if err := j.checkHome(); err != nil {
+		if _, err := j.checkHome(); err != nil {
 			return err
 		}
 		if err := os.MkdirAll(h.path(joiningDir), dirMode); err != nil {
@@ -58,19 +66,25 @@ func (h *Home) StartJoin(t Token) (*Joining, error) {
 	return j, nil
 }
 
-func (j *Joining) checkHome() error {
+// checkHome returns the authorities that the home has, and none if those are to be given up.
+func (j *Joining) checkHome() (authorities, error) {
 	h := j.home
 	if exists(h.path(keyFile(authorityStem))) {
-		return fmt.Errorf("%w: %s holds an authority", ErrOtherHome, h.dir)
+		return authorities{}, fmt.Errorf("%w: %s holds an authority", ErrOtherHome, h.dir)
 	}
 	as, err := h.loadAuthorities()
 	if err != nil {
-		return err
+		return authorities{}, err
 	}
-	if as.current != nil && FingerprintOf(as.current) != j.token.Authority {
-		return fmt.Errorf("%w: %s is of authority %s, the token of %s", ErrOtherHome, h.dir, FingerprintOf(as.current), j.token.Authority)
+	for _, there := range []*x509.Certificate{as.current, as.at(h.env.now()).former} {
+		if there != nil && FingerprintOf(there) == j.token.Authority {
+			return as, nil
+		}
 	}
-	return nil
+	if as.current != nil && !j.anew {
+		return authorities{}, fmt.Errorf("%w: %s is of authority %s, the token of %s", ErrOtherHome, h.dir, FingerprintOf(as.current), j.token.Authority)
+	}
+	return authorities{}, nil
 }
 
 // Credentials are for connecting to the server: they trust the token's authority, and present nothing.
@@ -99,13 +113,23 @@ func (j *Joining) Finish(chain []*x509.Certificate) (ID, error) {
 	if !sameKey(j.key.Public(), chain[0].PublicKey) {
 		return ID{}, errors.New("the server's answer is for another key")
 	}
-	authority := AuthorityIn(chain, j.token.Authority)
 	err = h.update(func() error {
-		if err := j.checkHome(); err != nil {
+		as, err := j.checkHome()
+		if err != nil {
 			return err
 		}
-		if err := ignoreExist(writeNew(h.path(certFile(authorityStem)), encodeCertificate(authority), openMode)); err != nil {
+		changed := as.current == nil
+		if changed {
+			as.current = AuthorityIn(chain, j.token.Authority)
+		}
+		as, followed, err := followFrom(as, chain, h.env.now())
+		if err != nil {
 			return err
+		}
+		if changed || followed {
+			if err := replace(h.path(certFile(authorityStem)), as.encode()); err != nil {
+				return err
+			}
 		}
 		if err := h.makeUsersDir(); err != nil {
 			return err

@@ -17,6 +17,8 @@ type Identity struct {
 	NotAfter time.Time
 	// Default says that the name is the default user's of this home.
 	Default bool
+	// Former says that the newest certificate for the key is of the authority before the present one, see [Home.Rotate].
+	Former bool
 	// Revoked says that the name or the key is denied.
 	Revoked bool
 }
@@ -35,6 +37,11 @@ func (h *Home) Identities() ([]Identity, error) {
 	if err != nil && !errors.Is(err, ErrNoIdentity) {
 		return nil, err
 	}
+	as, err := h.loadAuthorities()
+	if err != nil {
+		return nil, err
+	}
+	current := FingerprintOf(as.current)
 	keys, err := h.loadIssued()
 	if err != nil {
 		return nil, err
@@ -44,7 +51,12 @@ func (h *Home) Identities() ([]Identity, error) {
 	add := func(i issued) {
 		_, nameDenied := denied.names[i.name]
 		_, keyDenied := denied.keys[i.key]
-		all = append(all, Identity{Name: i.name, Key: i.key, NotAfter: i.until, Default: i.name == usual, Revoked: nameDenied || keyDenied})
+		all = append(all, Identity{
+			Name: i.name, Key: i.key, NotAfter: i.until,
+			Default: i.name == usual,
+			Former:  !i.authority.IsZero() && i.authority != current,
+			Revoked: nameDenied || keyDenied,
+		})
 		named[i.name] = struct{}{}
 	}
 	for _, i := range keys {

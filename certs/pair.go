@@ -74,21 +74,27 @@ func loadCertificate(path string) (*x509.Certificate, error) {
 // loadCredentials returns nil if key or certificate is missing.
 func (h *Home) loadCredentials(stem string) (*Credentials, error) {
 	p, err := h.loadPair(stem)
-	if err != nil || p.cert == nil {
-		return nil, err
+	for {
+		if err != nil || p.cert == nil {
+			return nil, err
+		}
+		as, err := h.loadAuthorities()
+		if err != nil {
+			return nil, err
+		}
+		if as.current == nil {
+			return nil, fmt.Errorf("%s is missing", h.path(certFile(authorityStem)))
+		}
+		// One that the authority before the present one has issued may have expired with the overlap: that is for the server to say.
+		if as.signerOf(p.cert) != nil {
+			return newCredentials(p.cert, p.key, as.at(h.env.now()), h.env.Now)
+		}
+		before := p.cert
+		p, err = h.loadPair(stem) // another process may have renewed it, under another authority, after the first look
+		if err == nil && p.cert != nil && p.cert.Equal(before) {
+			return nil, fmt.Errorf("%s is not issued by %s", h.path(certFile(stem)), h.path(certFile(authorityStem)))
+		}
 	}
-	as, err := h.loadAuthorities()
-	if err != nil {
-		return nil, err
-	}
-	if as.current == nil {
-		return nil, fmt.Errorf("%s is missing", h.path(certFile(authorityStem)))
-	}
-	// One that the authority before the present one has issued may have expired with the overlap: that is for the server to say.
-	if as.signerOf(p.cert) == nil {
-		return nil, fmt.Errorf("%s is not issued by %s", h.path(certFile(stem)), h.path(certFile(authorityStem)))
-	}
-	return newCredentials(p.cert, p.key, as, h.env.Now)
 }
 
 // ensureKey makes the key if there is none. The update lock must be held.

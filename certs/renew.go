@@ -16,8 +16,8 @@ func RenewAt(cert *x509.Certificate) time.Time {
 }
 
 // Renew certifies the key of cert for another term, under the same name, and returns the new certificate and the
-// authority's. That the authority has signed cert, and that who asks has its key, is for the caller to know: a server has
-// verified its peers. The error is a [*RevokedError] if the name or the key was revoked, [ErrNotRenewable], or [ErrNoAuthority] in
+// authority's. That who asks has that key, is for the caller to know: a server has verified its peers. If
+// a connection is so old that cert is not good any more, it counts that the key was certified since, as for [Certified.Check]. The error is a [*RevokedError] if the name or the key was revoked, [ErrNotRenewable], or [ErrNoAuthority] in
 // a home that cannot sign.
 func (h *Home) Renew(cert *x509.Certificate) ([]*x509.Certificate, error) {
 	if !h.HasAuthority() {
@@ -35,8 +35,12 @@ func (h *Home) Renew(cert *x509.Certificate) ([]*x509.Certificate, error) {
 		if id.kind != kindUser || id.Domain != a.domain {
 			return nil, fmt.Errorf("%w: %s is not a user of %s", ErrNotRenewable, id, a.domain)
 		}
-		if !validAt(cert, h.env.now()) {
-			return nil, fmt.Errorf("%w: it was good until %s", ErrNotRenewable, date(cert.NotAfter))
+		known, err := h.certified(a.authorities)
+		if err != nil {
+			return nil, err
+		}
+		if err := known.Check(cert); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNotRenewable, err)
 		}
 		denied, err := h.loadRevoked()
 		if err != nil {
@@ -53,7 +57,8 @@ func (h *Home) Renew(cert *x509.Certificate) ([]*x509.Certificate, error) {
 }
 
 // KeepRenewed keeps the certificate that a server answered with, leaf first, if it is for the key that the home has of
-// that user, and is good for as long as the one that is there. It returns what the home has then. The old one stays if anything fails.
+// that user, and is good for as long as the one that is there. If it is of an authority that has succeeded the home's, the home
+// follows, as with [Home.Follow]. It returns what the home has then. The old one stays if anything fails.
 func (h *Home) KeepRenewed(name string, chain []*x509.Certificate) (*Credentials, error) {
 	if err := ValidName(name); err != nil {
 		return nil, err
@@ -79,6 +84,19 @@ func (h *Home) KeepRenewed(name string, chain []*x509.Certificate) (*Credentials
 		}
 		if chain[0].NotAfter.Before(there.NotAfter) {
 			return nil // another was first
+		}
+		as, err := h.loadAuthorities()
+		if err != nil {
+			return err
+		}
+		as, changed, err := followFrom(as, chain, h.env.now())
+		if err != nil {
+			return err
+		}
+		if changed { // before the certificate, which it has signed, as it has the one that is there
+			if err := replace(h.path(certFile(authorityStem)), as.encode()); err != nil {
+				return err
+			}
 		}
 		return replace(h.path(certFile(userStem(name))), encodeCertificate(chain[0]))
 	})
