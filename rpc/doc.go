@@ -4,7 +4,7 @@
 // # Methods
 //
 // A method is a value, made from its name and the types of its messages by [Unary],
-// [ServerStream], [ClientStream] or [Bidi]. There is no generated code: the same value calls the
+// [ServerStream], [ClientStream] or [Bidi]. There need not be generated code: the same value calls the
 // method and handles it.
 //
 //	var Say = rpc.Unary[SayRequest, SayResponse]("trunkline.Echo/Say")
@@ -13,6 +13,9 @@
 //	res, err := Say.Call(ctx, session, &SayRequest{Text: "hi"})
 //
 // Messages are protobuf messages, plain Go values (as JSON), or [Raw] bytes. Other encodings are a [Codec].
+//
+// For the services of a .proto file cmd/protoc-gen-trunkline writes the descriptors, and beside them an interface of
+// the handlers and a client.
 //
 // # Serving
 //
