@@ -47,8 +47,10 @@ type clientCall struct {
 	held    bool // body is the first message, read by Header and not yet received
 	own     bool // body is the message's own
 	body    []byte
-	next    []byte // the cursor of the message that comes next, or is held; in a call of a resumable method
-	err     error  // set when the call has ended: io.EOF or an *Error
+	next    []byte     // the cursor of the message that comes next, or is held; in a call of a resumable method
+	z       Compressor // of compressed answers; nil before HEAD has named one
+	packed  bool       // body is compressed
+	err     error      // set when the call has ended: io.EOF or an *Error
 
 	// writing makes writers take turns. It is held across writes, and so only by those who
 	// write: whoever receives just tries it, to send the HEAD.
@@ -86,6 +88,11 @@ func (c *clientCall) check() *Error {
 	if err := c.opts.metadata.checkOwn(); err != nil {
 		return Errorf(InvalidArgument, "%w", err).notStarted()
 	}
+	for _, z := range c.opts.accept { // the requests' is among them
+		if !validKey(z.Name()) {
+			return Errorf(InvalidArgument, "invalid name of a compressor: %q", clip(z.Name())).notStarted()
+		}
+	}
 	h := c.head()
 	if c.opts.cursor != "" && !c.resumable {
 		return Errorf(InvalidArgument, "method %s is not resumable", c.method).notStarted()
@@ -107,10 +114,14 @@ func (c *clientCall) check() *Error {
 
 // head returns the HEAD of the request, without its timeout.
 func (c *clientCall) head() ownHead {
-	return ownHead{
-		method: c.method, codec: c.opts.format.name, metadata: c.opts.metadata,
+	h := ownHead{
+		method: c.method, codec: c.opts.format.name, metadata: c.opts.metadata, accept: c.opts.accept,
 		resumable: c.resumable, cursor: c.opts.cursor,
 	}
+	if z := c.opts.compressor; z != nil {
+		h.compression = z.Name()
+	}
+	return h
 }
 
 // open opens the stream. From here on the end of ctx ends it.
@@ -135,8 +146,8 @@ func codeForContext(ctx context.Context) transport.StreamCode {
 	return transport.StreamCanceled
 }
 
-// encode puts the frame of message m into a buffer, with room for the HEAD before it.
-func (c *clientCall) encode(m any) (*buffer, *Error) {
+// encode puts the frame of message m, with plain uncompressed, into a buffer, with room for the HEAD before it.
+func (c *clientCall) encode(m any, plain bool) (*buffer, *Error) {
 	room := transport.MaxFrameHeader
 	if !c.headSent.Load() {
 		h := c.head()
@@ -157,7 +168,15 @@ func (c *clientCall) encode(m any) (*buffer, *Error) {
 		buf.free()
 		return nil, hookError(err)
 	}
-	buf.prepend(frameData)
+	t := frameData
+	if z := c.opts.compressor; z != nil && !plain {
+		buf, t, err = compress(z, leastOf(c.opts.compressMin), buf, room)
+		if err != nil {
+			buf.free()
+			return nil, Errorf(Internal, "request: %w", err)
+		}
+	}
+	buf.prepend(t)
 	return buf, nil
 }
 
@@ -207,14 +226,14 @@ func (c *clientCall) flush() error {
 	return c.write(newBuffer(transport.MaxFrameHeader + h.maxSize()))
 }
 
-// send sends one message.
-func (c *clientCall) send(m any) error {
+// send sends one message, with plain uncompressed.
+func (c *clientCall) send(m any, plain bool) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if c.sendClosed {
 		return Errorf(FailedPrecondition, "send after CloseSend")
 	}
-	buf, err := c.encode(m)
+	buf, err := c.encode(m, plain)
 	if err != nil {
 		return err
 	}
@@ -279,7 +298,7 @@ func (c *clientCall) sendOnly(m any) *Error {
 
 // sendOnce sends HEAD, message and FIN together.
 func (c *clientCall) sendOnce(m any) *Error {
-	buf, e := c.encode(m)
+	buf, e := c.encode(m, false)
 	if e != nil {
 		return e.notStarted()
 	}
@@ -348,10 +367,24 @@ func (c *clientCall) recv(m any) error {
 	if m == nil {
 		return nil
 	}
-	if err := decode(c.body, c.own, c.opts.format, m, false); err != nil {
+	size := len(c.body)
+	var err error
+	if c.packed {
+		held := 0
+		size, err = decodeCompressed(c.str, &held, c.z, c.body, c.opts.maxMessage, c.opts.format, m, false)
+		c.str.Unhold(held)
+	} else {
+		err = decode(c.body, c.own, c.opts.format, m, false)
+	}
+	switch {
+	case errors.Is(err, ErrTooLong):
+		return c.finish(Errorf(ResourceExhausted, "response: %w", err), transport.StreamTooLarge)
+	case errors.Is(err, transport.ErrBuffersFull):
+		return c.receiveError(err)
+	case err != nil:
 		return c.finish(Errorf(Internal, "decode response: %w", err), transport.StreamCanceled)
 	}
-	if err := c.call.sees(m, len(c.body), true); err != nil {
+	if err := c.call.sees(m, size, true); err != nil {
 		return c.finish(hookError(err), transport.StreamCanceled)
 	}
 	return nil
@@ -390,16 +423,21 @@ func (c *clientCall) advance(keep bool) error {
 				return c.malformed("malformed or misplaced HEAD", err)
 			}
 			c.header = h.metadata
+			if len(h.compression) > 0 {
+				if c.z = named(c.opts.accept, h.compression); c.z == nil {
+					return c.finish(Errorf(Internal, "peer compresses with %q, which was not accepted", clip(string(h.compression))), transport.StreamCanceled)
+				}
+			}
 		case frameCursor:
 			if len(body) == 0 || len(c.next) > 0 {
 				return c.finish(Errorf(Internal, "peer sent a malformed or misplaced CURSOR"), transport.StreamCanceled)
 			}
 			c.next = append(c.next, body...)
-		case frameData:
+		case frameData, frameCompressed:
 			if c.resumable && len(c.next) == 0 {
 				return c.finish(Errorf(Internal, "peer sent a message without a cursor"), transport.StreamCanceled)
 			}
-			c.held, c.body, c.own = true, body, own
+			c.held, c.body, c.own, c.packed = true, body, own, t == frameCompressed
 			c.out.received()
 			return nil
 		case frameEnd:
@@ -412,7 +450,7 @@ func (c *clientCall) advance(keep bool) error {
 }
 
 func (c *clientCall) readFrame(keep bool) (t transport.FrameType, body []byte, own bool, err error) {
-	if keep {
+	if keep && c.z == nil {
 		return c.str.ReadOwnFrame(c.limit)
 	}
 	t, body, err = c.str.ReadFrame(c.limit)
@@ -423,6 +461,8 @@ func (c *clientCall) limit(t transport.FrameType) (uint64, bool) {
 	switch t {
 	case frameData:
 		return uint64(c.opts.maxMessage), true
+	case frameCompressed:
+		return uint64(c.opts.maxMessage), c.z != nil
 	case frameHead, frameEnd:
 		return maxEnvelope, true
 	case frameCursor:

@@ -48,8 +48,7 @@ func (f format) valid() bool {
 	if f.codec != nil {
 		return validKey(f.name)
 	}
-	_, ok := codecNamed([]byte(f.name))
-	return ok
+	return f.name == codecProto || f.name == codecJSON || f.name == codecRaw
 }
 
 // The built-in codecs, by their names on the wire.
@@ -58,19 +57,6 @@ const (
 	codecJSON  = "json"  // protojson for those, encoding/json for other Go values
 	codecRaw   = "raw"   // bytes: Raw
 )
-
-// codecNamed returns the codec's name as a constant string, and whether there is one.
-func codecNamed(name []byte) (string, bool) {
-	switch string(name) { // does not allocate
-	case codecProto:
-		return codecProto, true
-	case codecJSON:
-		return codecJSON, true
-	case codecRaw:
-		return codecRaw, true
-	}
-	return "", false
-}
 
 // codecFor returns the codec that serves both messages of a method.
 func codecFor(req, res any) string {
@@ -124,7 +110,7 @@ func decode(b []byte, own bool, f format, m any, strict bool) error {
 		return nil
 	}
 	if f.codec != nil {
-		return f.codec.Decode(b, m)
+		return notEOF(f.codec.Decode(b, m))
 	}
 	switch f.name {
 	case codecProto:

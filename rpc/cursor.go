@@ -66,7 +66,7 @@ func (c *serverCall) sendAt(cursor string, m any) error {
 	if !c.cursors {
 		sent = ""
 	}
-	if err := c.write(m, sent); err != nil {
+	if err := c.write(m, sent, false); err != nil {
 		return err
 	}
 	c.last = cursor

@@ -80,10 +80,19 @@
 // lasts. A handler and those who watch it see each of the calls; Header and Trailer are those of the newest. An error
 // says Maybe if any of them may have run. With [Receiver.Cursor] and [WithCursor] a program goes on after a restart of its own.
 //
+// # Compression
+//
+// A caller has its requests compressed, and accepts compressed answers, with [WithCompression], or with
+// [WithAcceptCompression] the answers alone; a [Mux] knows those of its Config. Packages gzip and zstd have a [Compressor] each. What
+// is short, or does not become shorter, goes as it is. It is off by default, and should stay so where a secret goes
+// beside what others may choose, see [Compressor]; [Uncompressed] and [Sender.SendUncompressed] leave out a call's
+// answers, and single messages.
+//
 // # Limits and ends
 //
 // A message has at most 4 MiB unless [Config] and [WithMaxMessage] say otherwise, and the
-// head and the status of a call 64 KiB each; lengths are checked as declared, before anything is read.
+// head and the status of a call 64 KiB each; lengths are checked as declared, before anything is read. A compressed
+// message has the same limit before and after.
 // A call ends with its context or its session, whatever its user forgot; both halves of its stream have
 // then come to their end.
 //

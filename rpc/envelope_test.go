@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,21 +37,38 @@ func metadataOf(fields []*callpb.Field) Metadata {
 	return out
 }
 
-func (h head) generated() *callpb.Head {
-	out := &callpb.Head{Method: string(h.method), TimeoutUs: h.timeout, Codec: string(h.codec), Metadata: fieldsOf(h.metadata)}
+func (h *ownHead) generated() *callpb.Head {
+	out := &callpb.Head{
+		Method: h.method, TimeoutUs: h.timeout, Codec: h.codec, Metadata: fieldsOf(h.metadata), Compression: h.compression,
+	}
+	for _, c := range h.accept {
+		out.Accept = append(out.Accept, c.Name())
+	}
 	if h.resumable {
 		out.Cursor = append([]byte{}, h.cursor...) // never nil
 	}
 	return out
 }
 
-// own returns h as this side sends it.
-func (h head) own() *ownHead {
-	return &ownHead{
-		method: string(h.method), codec: string(h.codec), timeout: h.timeout, metadata: h.metadata,
+// own returns h as this side sends it, with names to accept.
+func (h *head) own(accept []string) *ownHead {
+	out := &ownHead{
+		method: string(h.method), codec: string(h.codec), timeout: h.timeout, metadata: h.metadata, compression: string(h.compression),
 		resumable: h.resumable, cursor: string(h.cursor),
 	}
+	for _, name := range accept {
+		out.accept = append(out.accept, nameOnly{name: name})
+	}
+	return out
 }
+
+// A nameOnly is a Compressor for the HEAD.
+type nameOnly struct {
+	Compressor
+	name string
+}
+
+func (n nameOnly) Name() string { return n.name }
 
 func (e end) generated() *callpb.End {
 	return &callpb.End{
@@ -60,25 +78,27 @@ func (e end) generated() *callpb.End {
 }
 
 var heads = []struct {
-	name string
-	head head
-	hex  string // of the whole frame; never edited once released
+	name   string
+	head   head
+	accept []string
+	hex    string // of the whole frame; never edited once released
 }{
-	{"empty", head{}, "0100"},
-	{"call", head{method: []byte("a.B/C"), codec: []byte("json")}, "010d" + "0a05612e422f43" + "1a046a736f6e"},
+	{"empty", head{}, nil, "0100"},
+	{"call", head{method: []byte("a.B/C"), codec: []byte("json")}, nil, "010d" + "0a05612e422f43" + "1a046a736f6e"},
+	{"compression", head{compression: []byte("zstd")}, []string{"gzip", ""}, "010e" + "2a047a737464" + "3204677a6970" + "3200"},
 	{
 		"all", head{
 			method: []byte("a.B/C"), timeout: 1_500_000, codec: []byte("raw"),
 			metadata: Metadata{{"k", "v"}, {"k", "\x00\xff"}, {"empty", ""}},
-		},
+		}, nil,
 		"012a" + "0a05612e422f43" + "10e0c65b" + "1a03726177" + "22060a016b120176" + "22070a016b120200ff" + "22070a05656d707479",
 	},
 	{
-		"resumable", head{method: []byte("a.B/C"), codec: []byte("json"), resumable: true},
+		"resumable", head{method: []byte("a.B/C"), codec: []byte("json"), resumable: true}, nil,
 		"010f" + "0a05612e422f43" + "1a046a736f6e" + "3a00",
 	},
 	{
-		"resumed", head{method: []byte("a.B/C"), codec: []byte("json"), resumable: true, cursor: []byte("\x00\xff")},
+		"resumed", head{method: []byte("a.B/C"), codec: []byte("json"), resumable: true, cursor: []byte("\x00\xff")}, nil,
 		"0111" + "0a05612e422f43" + "1a046a736f6e" + "3a0200ff",
 	},
 }
@@ -86,13 +106,14 @@ var heads = []struct {
 func TestGoldenHead(t *testing.T) {
 	for _, test := range heads {
 		t.Run(test.name, func(t *testing.T) {
-			h := test.head
-			body := h.own().append(nil)
+			h := &test.head
+			own := h.own(test.accept)
+			body := own.append(nil)
 			assert.Equal(t, test.hex, hex.EncodeToString(transport.AppendFrame(nil, frameHead, body)))
-			generated, err := proto.MarshalOptions{Deterministic: true}.Marshal(h.generated())
+			generated, err := proto.MarshalOptions{Deterministic: true}.Marshal(own.generated())
 			require.NoError(t, err)
 			assert.Equal(t, generated, append([]byte{}, body...), "as the generated code has it")
-			assert.GreaterOrEqual(t, h.own().maxSize(), len(body))
+			assert.GreaterOrEqual(t, own.maxSize(), len(body))
 			back, err := decodeHead(body)
 			require.NoError(t, err)
 			assert.Equal(t, string(h.method), string(back.method))
@@ -101,6 +122,11 @@ func TestGoldenHead(t *testing.T) {
 			assert.Equal(t, h.metadata, back.metadata)
 			assert.Equal(t, h.resumable, back.resumable)
 			assert.Equal(t, string(h.cursor), string(back.cursor))
+			assert.Equal(t, string(h.compression), string(back.compression))
+			for _, name := range test.accept {
+				assert.True(t, back.accepts(name), name)
+			}
+			assert.False(t, back.accepts("zip"))
 		})
 	}
 }
@@ -164,7 +190,7 @@ func TestHeadGoesRightBeforeTheMessage(t *testing.T) {
 // The two decoders must agree on every input: in whether it is well-formed, and what it says.
 func FuzzHeadAsGenerated(f *testing.F) {
 	for _, test := range heads {
-		f.Add(test.head.own().append(nil))
+		f.Add(test.head.own(test.accept).append(nil))
 	}
 	f.Add([]byte("\x0a\x01\xff"))             // not UTF-8
 	f.Add([]byte("\x0b\x0c\x08\x01\x10\x80")) // groups, wrong types, truncation
@@ -186,10 +212,16 @@ func FuzzHeadAsGenerated(f *testing.F) {
 		require.Equal(t, metadataOf(want.GetMetadata()), got.metadata)
 		require.Equal(t, want.Cursor != nil, got.resumable)
 		require.Equal(t, string(want.GetCursor()), string(got.cursor))
-		again, err := decodeHead(got.own().append(nil))
+		require.Equal(t, want.GetCompression(), string(got.compression))
+		for _, name := range want.GetAccept() {
+			require.True(t, got.accepts(name))
+		}
+		require.Equal(t, slices.Contains(want.GetAccept(), "gzip"), got.accepts("gzip"))
+		own := got.own(want.GetAccept())
+		again, err := decodeHead(own.append(nil))
 		require.NoError(t, err)
 		require.Equal(t, got.metadata, again.metadata)
-		require.True(t, proto.Equal(got.generated(), again.generated()))
+		require.True(t, proto.Equal(own.generated(), again.own(want.GetAccept()).generated()))
 	})
 }
 

@@ -44,6 +44,9 @@ type MethodInfo struct {
 	Resumable bool // see the option
 }
 
+// answersOnce says whether a response is one message.
+func (i *MethodInfo) answersOnce() bool { return i.Kind == KindUnary || i.Kind == KindClientStream }
+
 func (m method) info(kind Kind, req, res any) MethodInfo {
 	return MethodInfo{
 		Name:     m.name,
@@ -106,7 +109,7 @@ func (m *Mux) Method(name string) (MethodInfo, bool) {
 	info := s.info
 	info.Codecs = slices.Clone(info.Codecs)
 	for _, f := range m.formats {
-		if !slices.Contains(info.Codecs, f.name) {
+		if f.codec != nil && !slices.Contains(info.Codecs, f.name) {
 			info.Codecs = append(info.Codecs, f.name)
 		}
 	}

@@ -205,7 +205,7 @@ func stream[Req any](c *clientCall, reqs iter.Seq[*Req], res any) error {
 	}()
 	var err error
 	for req := range reqs {
-		if err = c.resend(func() error { return c.send(req) }); err != nil {
+		if err = c.resend(func() error { return c.send(req, false) }); err != nil {
 			break
 		}
 	}

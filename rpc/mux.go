@@ -33,6 +33,14 @@ type Config struct {
 	// Codecs are known to callers besides the built-in ones, see [Codec]. Default: none.
 	Codecs []Codec
 
+	// Compressors are what callers may compress their requests with. The answers are compressed with the first of them that
+	// the caller accepts, unless the handler says otherwise, see [Uncompressed]. Default: none, and nothing is compressed.
+	Compressors []Compressor
+
+	// CompressMin is the shortest message that is compressed, in bytes; shorter ones, and those that it does not
+	// make shorter, go as they are. Default: 1 KiB. Negative: all are compressed.
+	CompressMin int
+
 	// Interceptors surround each call, the first of them the others. Default: none, which costs nothing.
 	Interceptors []Interceptor
 
@@ -61,7 +69,7 @@ type Config struct {
 type Mux struct {
 	cfg     Config
 	log     *slog.Logger
-	formats []format // of cfg.Codecs
+	formats []format // of cfg.Codecs, then the built-in ones
 
 	mu      sync.RWMutex // guards what follows
 	methods map[string]*served
@@ -74,7 +82,8 @@ type served struct {
 	serve serveFunc
 }
 
-// NewMux returns a Mux without methods. It panics when the name of one of [Config.Codecs] is not valid, or comes twice.
+// NewMux returns a Mux without methods. It panics when the name of one of [Config.Codecs] or of
+// [Config.Compressors] is not valid, or comes twice.
 func NewMux(cfg Config) *Mux {
 	if cfg.MaxMessage == 0 {
 		cfg.MaxMessage = defaultMaxMessage
@@ -86,6 +95,8 @@ func NewMux(cfg Config) *Mux {
 		cfg.HeadTimeout = 5 * time.Second
 	}
 	cfg.Interceptors = slices.Clone(cfg.Interceptors)
+	cfg.Compressors = slices.Clone(cfg.Compressors)
+	cfg.CompressMin = leastOf(cfg.CompressMin)
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -95,6 +106,10 @@ func NewMux(cfg Config) *Mux {
 		m.formats = append(m.formats, custom(c))
 	}
 	checkNames("codec", m.formats, func(f format) string { return f.name })
+	for _, name := range []string{codecProto, codecJSON, codecRaw} {
+		m.formats = append(m.formats, format{name: name})
+	}
+	checkNames("compressor", cfg.Compressors, Compressor.Name)
 	return m
 }
 
@@ -111,15 +126,14 @@ func checkNames[T any](what string, all []T, name func(T) string) {
 	}
 }
 
-// formatNamed returns the format of a call whose codec has that name, and whether there is one.
-func (m *Mux) formatNamed(name []byte) (format, bool) {
-	for _, f := range m.formats {
-		if f.name == string(name) { // does not allocate
-			return f, true
+// formatNamed returns the format of a call whose codec has that name, or nil.
+func (m *Mux) formatNamed(name []byte) *format {
+	for i := range m.formats {
+		if f := &m.formats[i]; f.name == string(name) { // does not allocate
+			return f
 		}
 	}
-	builtin, ok := codecNamed(name)
-	return format{name: builtin}, ok
+	return nil
 }
 
 // Handle makes mux serve the method m with fn. Its context ends with the call, see

@@ -10,6 +10,10 @@ type callOptions struct {
 	header     *Metadata
 	trailer    *Metadata
 	cursor     string
+
+	compressor  Compressor   // of requests
+	accept      []Compressor // of answers
+	compressMin int
 }
 
 type optionFunc func(o *callOptions)
@@ -27,6 +31,41 @@ func WithCodec(name string) CallOption {
 // one of that name answers with Unimplemented, and has not run the call.
 func WithCustomCodec(c Codec) CallOption {
 	return optionFunc(func(o *callOptions) { o.format = custom(c) })
+}
+
+// WithCompression compresses the requests of the call with c, and lets the peer compress the answers with it. A peer
+// that does not know c answers with Unimplemented, says what it accepts, and has not run the call. With nil neither
+// way is compressed, whatever the options before said. Default: nil; see [Compressor] for why.
+func WithCompression(c Compressor) CallOption {
+	return optionFunc(func(o *callOptions) {
+		if o.compressor = c; c == nil {
+			o.accept = nil
+			return
+		}
+		o.acceptToo(c)
+	})
+}
+
+// WithAcceptCompression lets the peer compress the answers of the call with one of these. Which one, and whether, is
+// the peer's choice.
+func WithAcceptCompression(c ...Compressor) CallOption {
+	return optionFunc(func(o *callOptions) {
+		for _, c := range c {
+			o.acceptToo(c)
+		}
+	})
+}
+
+func (o *callOptions) acceptToo(c Compressor) {
+	if named(o.accept, []byte(c.Name())) == nil {
+		o.accept = append(o.accept, c)
+	}
+}
+
+// WithCompressMin sets the shortest request that is compressed, in bytes; shorter ones, and those that it does not make
+// shorter, go as they are. Default: 1 KiB. Negative: all are compressed.
+func WithCompressMin(n int) CallOption {
+	return optionFunc(func(o *callOptions) { o.compressMin = n })
 }
 
 // WithMetadata sends md with the request. Together with the name of the method it may

@@ -271,7 +271,7 @@ func (r *resumption) close() {
 
 // What follows is the rest of endpoint; a Receiver does not send.
 
-func (r *resumption) send(any) error           { return errReceives }
+func (r *resumption) send(any, bool) error     { return errReceives }
 func (r *resumption) sendAt(string, any) error { return errReceives }
 func (r *resumption) closeSend() error         { return nil }
 

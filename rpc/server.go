@@ -31,27 +31,28 @@ var (
 
 // A serverCall is a call on the side that serves it.
 type serverCall struct {
-	mux        *Mux
-	str        *transport.Stream
-	ctx        callContext     // the handler's
-	call       *Call           // what the interceptors have; nil if there are none
-	within     context.Context // what an interceptor has made of ctx; nil if none has
-	hurried    bool            // within has ended the handler's messages
-	method     *served         // nil until HEAD has been read
-	format     format
-	timeout    time.Duration // 0: none
-	deadline   time.Time     // the zero time: none
-	metadata   Metadata
-	dispatched bool // the handler has been called, or is about to be
-	out        outbox
-	cut        atomic.Bool // the deadline has cut a message in its midst: nothing may follow it
-	began      time.Time   // if somebody observes
-	in, sent   atomic.Int64
-	size       int    // of the newest message of the request, in bytes
-	holds      [3]int // of the request of one message, of the answer, and of the metadata: what the stream holds until the call's end
-	cursors    bool   // the caller takes them
-	from       string // the cursor with which it began
-	last       string // the newest cursor; of the goroutine that sends
+	mux         *Mux
+	str         *transport.Stream
+	ctx         callContext     // the handler's
+	call        *Call           // what the interceptors have; nil if there are none
+	within      context.Context // what an interceptor has made of ctx; nil if none has
+	hurried     bool            // within has ended the handler's messages
+	method      *served         // nil until HEAD has been read
+	format      *format
+	timeout     time.Duration // 0: none
+	deadline    time.Time     // the zero time: none
+	metadata    Metadata
+	compression *compression // nil: the caller says nothing of it
+	dispatched  bool         // the handler has been called, or is about to be
+	out         outbox
+	cut         atomic.Bool // the deadline has cut a message in its midst: nothing may follow it
+	began       time.Time   // if somebody observes
+	in, sent    atomic.Int64
+	size        int    // of the newest message of the request, in bytes
+	holds       [3]int // of the request of one message, or the newest compressed one, of the answer, and of the metadata: what the stream holds
+	cursors     bool   // the caller takes them
+	from        string // the cursor with which it began
+	last        string // the newest cursor; of the goroutine that sends
 
 	mu         sync.Mutex // guards what follows
 	header     Metadata
@@ -121,11 +122,13 @@ func (c *serverCall) readHead() error {
 		return Errorf(Unimplemented, "unknown method %s", h.method)
 	}
 	c.method = method
-	format, ok := c.mux.formatNamed(h.codec)
-	if !ok {
+	if c.format = c.mux.formatNamed(h.codec); c.format == nil {
 		return Errorf(Unimplemented, "unknown codec %q", clip(string(h.codec)))
 	}
-	c.format, c.timeout, c.metadata = format, fromMicros(h.timeout), h.metadata
+	c.timeout, c.metadata = fromMicros(h.timeout), h.metadata
+	if err := c.agree(&h); err != nil {
+		return err
+	}
 	if err := c.beginAt(&h); err != nil {
 		return err
 	}
@@ -138,6 +141,8 @@ func (c *serverCall) limit(t transport.FrameType) (uint64, bool) {
 		return uint64(c.mux.cfg.MaxMetadata), true
 	case frameData:
 		return uint64(c.mux.cfg.MaxMessage), true
+	case frameCompressed:
+		return uint64(c.mux.cfg.MaxMessage), c.decompressor() != nil
 	}
 	return 0, false
 }
@@ -165,11 +170,11 @@ func (c *serverCall) handle(ctx context.Context) (*buffer, error) {
 	if err != nil || res == nil {
 		return nil, err
 	}
-	var header Metadata
+	var h ownHead
 	if c.call == nil { // else an interceptor may add to it still
-		header = c.takeHeader()
+		h = c.takeHeader()
 	}
-	buf, err := c.encode(res, "", header)
+	buf, err := c.encode(res, "", h, c.compressor())
 	if err != nil {
 		return nil, err
 	}
@@ -182,10 +187,9 @@ func (c *serverCall) handle(ctx context.Context) (*buffer, error) {
 
 // hold counts n bytes as held until unhold.
 func (c *serverCall) hold(what, n int) error {
-	if err := c.str.Hold(n); err != nil {
+	if err := hold(c.str, &c.holds[what], n); err != nil {
 		return buffersFull(err)
 	}
-	c.holds[what] = n
 	return nil
 }
 
@@ -235,7 +239,10 @@ func (c *serverCall) recv(m any) error {
 	var body []byte
 	var own bool
 	var err error
-	if keeps(c.format, m) {
+	if c.holds[0] > 0 { // of a compressed message
+		_ = c.hold(0, 0)
+	}
+	if c.decompressor() == nil && keeps(*c.format, m) {
 		t, body, own, err = c.str.ReadOwnFrame(c.limit)
 	} else {
 		t, body, err = c.str.ReadFrame(c.limit)
@@ -243,13 +250,23 @@ func (c *serverCall) recv(m any) error {
 	if err != nil {
 		return c.requestError(err)
 	}
-	if t != frameData {
+	switch t {
+	case frameData:
+		c.size = len(body)
+		err = decode(body, own, *c.format, m, true)
+	case frameCompressed:
+		c.size, err = decodeCompressed(c.str, &c.holds[0], c.decompressor(), body, c.mux.cfg.MaxMessage, *c.format, m, true)
+	default:
 		return Errorf(InvalidArgument, "misplaced HEAD")
 	}
 	c.out.received()
-	c.size = len(body)
 	c.in.Add(int64(c.size))
-	if err := decode(body, own, c.format, m, true); err != nil {
+	switch {
+	case errors.Is(err, ErrTooLong):
+		return Errorf(ResourceExhausted, "request: %w", err)
+	case errors.Is(err, transport.ErrBuffersFull):
+		return buffersFull(err)
+	case err != nil:
 		return Errorf(InvalidArgument, "malformed request: %w", err)
 	}
 	return c.call.sees(m, c.size, true)
@@ -293,58 +310,75 @@ func (c *serverCall) gone(err error) error {
 	return canceled(err)
 }
 
-// encode puts the frame of message m, behind the header if there is one, which has been taken, and behind cursor if
-// there is one, into a buffer.
-func (c *serverCall) encode(m any, cursor string, header Metadata) (*buffer, error) {
-	h := ownHead{metadata: header}
+// encode puts the frame of message m, compressed with z unless that is nil, behind h if that says anything, which has
+// been taken, and behind cursor if there is one, into a buffer.
+func (c *serverCall) encode(m any, cursor string, h ownHead, z Compressor) (*buffer, error) {
 	room := transport.MaxFrameHeader
 	if cursor != "" {
 		room += transport.MaxFrameHeader + len(cursor)
 	}
-	if len(header) > 0 {
+	if !h.empty() {
 		room += transport.MaxFrameHeader + h.maxSize()
 	}
 	buf := newBuffer(room)
-	b, err := encode(buf.b, c.format, m)
+	b, err := encode(buf.b, *c.format, m)
 	if err != nil {
-		c.untakeHeader(header)
+		c.untakeHeader(h)
 		buf.free()
 		c.log().Error("response cannot be encoded", "codec", c.format.name, "err", err)
 		return nil, &Error{code: Internal, Message: "response cannot be encoded", Err: err}
 	}
 	buf.b = b
 	if n := len(b) - room; n > c.mux.cfg.MaxMessage {
-		c.untakeHeader(header)
+		c.untakeHeader(h)
 		buf.free()
 		return nil, Errorf(ResourceExhausted, "response of %d bytes, limit is %d", n, c.mux.cfg.MaxMessage)
 	}
 	if err := c.call.sees(m, len(b)-room, false); err != nil {
-		c.untakeHeader(header)
+		c.untakeHeader(h)
 		buf.free()
 		return nil, err
 	}
+	buf, t, err := compress(z, c.mux.cfg.CompressMin, buf, room)
+	if err != nil {
+		c.untakeHeader(h)
+		buf.free()
+		c.log().Error("response cannot be compressed", "err", err)
+		return nil, &Error{code: Internal, Message: "response cannot be compressed", Err: err}
+	}
 	c.sent.Add(int64(len(b) - room))
-	buf.prepend(frameData)
+	buf.prepend(t)
 	if cursor != "" {
 		buf.prependFrame(frameCursor, cursor)
 	}
-	if len(header) > 0 {
+	if c.method.info.answersOnce() {
+		if t == frameCompressed {
+			c.compression.packed = true
+		} else {
+			h.compression = "" // nothing is
+		}
+	}
+	if !h.empty() {
 		buf.prependHead(&h)
 	}
 	return buf, nil
 }
 
-// send sends one message.
-func (c *serverCall) send(m any) error {
+// send sends one message, with plain uncompressed.
+func (c *serverCall) send(m any, plain bool) error {
 	if c.method.info.Resumable {
 		return Errorf(Internal, "message of a resumable stream without a cursor")
 	}
-	return c.write(m, "")
+	return c.write(m, "", plain)
 }
 
 // write sends one message, with its cursor if there is one.
-func (c *serverCall) write(m any, cursor string) error {
-	buf, err := c.encode(m, cursor, c.takeHeader())
+func (c *serverCall) write(m any, cursor string, plain bool) error {
+	z := c.compressor()
+	if plain {
+		z = nil
+	}
+	buf, err := c.encode(m, cursor, c.takeHeader(), z)
 	if err != nil {
 		return err
 	}
@@ -388,10 +422,19 @@ func (c *serverCall) finish(buf *buffer, err error) {
 		c.observe(code)
 		return
 	}
-	if h := (ownHead{metadata: c.takeHeader()}); buf == nil || len(h.metadata) > 0 {
+	h := c.takeHeader()
+	if z := c.compression; z != nil {
+		if buf == nil || !z.packed {
+			h.compression = "" // no compressed message follows
+		}
+		if z.refused {
+			h.accept = c.mux.cfg.Compressors
+		}
+	}
+	if buf == nil || !h.empty() {
 		answer := buf
 		buf = newBuffer(transport.MaxFrameHeader + h.maxSize())
-		if len(h.metadata) > 0 {
+		if !h.empty() {
 			buf.prependHead(&h)
 		}
 		if answer != nil {
@@ -479,21 +522,25 @@ func (c *serverCall) name() string {
 	return c.method.name
 }
 
-// takeHeader returns the header if it has not gone out; now it goes.
-func (c *serverCall) takeHeader() Metadata {
+// takeHeader returns the HEAD if it has not gone out, else one that says nothing; now it goes.
+func (c *serverCall) takeHeader() ownHead {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.headerSent {
-		return nil
+		return ownHead{}
 	}
 	c.headerSent = true
-	return c.header
+	h := ownHead{metadata: c.header}
+	if z := c.compression; z != nil && z.out != nil { // whether or not this message is, a later one may be
+		h.compression = z.out.Name()
+	}
+	return h
 }
 
-// untakeHeader leaves the header to the status, after the message that was to carry it
+// untakeHeader leaves the HEAD to the status, after the message that was to carry it
 // turned out not to be sent.
-func (c *serverCall) untakeHeader(header Metadata) {
-	if len(header) == 0 {
+func (c *serverCall) untakeHeader(h ownHead) {
+	if h.empty() {
 		return
 	}
 	c.mu.Lock()

@@ -8,7 +8,7 @@ import (
 
 // endpoint is what a stream does, on the caller's side or the handler's.
 type endpoint interface {
-	send(m any) error
+	send(m any, plain bool) error
 	sendAt(cursor string, m any) error
 	recv(m any) error
 	cursor() string
@@ -26,7 +26,11 @@ type Sender[T any] struct{ e endpoint }
 // caller's side the error is io.EOF when the call has ended, with an early answer say, and
 // Recv then tells how; otherwise it is an [*Error]. On the handler's side it is a
 // [*CanceledError], or an [*Error] for a message that cannot be encoded or is too long.
-func (s *Sender[T]) Send(m *T) error { return s.e.send(m) }
+func (s *Sender[T]) Send(m *T) error { return s.e.send(m, false) }
+
+// SendUncompressed is Send of a message that is not compressed, even where the others of the call are: it is compressed
+// already, or has a secret beside what others may choose (see [Compressor]).
+func (s *Sender[T]) SendUncompressed(m *T) error { return s.e.send(m, true) }
 
 // SendAt is Send in the handler of a [Resumable] method: a call that begins with cursor goes on with what follows m.
 // It is any text or bytes, 1 byte to 1 KiB, and another than that of the message before. Anything else, and a method that is

@@ -21,10 +21,12 @@ import (
 //	response: HEAD? DATA* END FIN
 //	resumable: HEAD? (CURSOR DATA)* END FIN
 const (
-	frameHead   transport.FrameType = 0x01 // callpb.Head
-	frameData   transport.FrameType = 0x03 // one message, as the call's codec encodes it
-	frameEnd    transport.FrameType = 0x05 // callpb.End
-	frameCursor transport.FrameType = 0x09 // that of the message behind it: 1 to maxCursor bytes
+	frameHead transport.FrameType = 0x01 // callpb.Head
+	frameData transport.FrameType = 0x03 // one message, as the call's codec encodes it
+	frameEnd  transport.FrameType = 0x05 // callpb.End
+
+	frameCompressed transport.FrameType = 0x07 // DATA whose message is compressed, as HEAD says
+	frameCursor     transport.FrameType = 0x09 // that of the message behind it: 1 to maxCursor bytes
 )
 
 // maxEnvelope is the longest HEAD and END that a caller reads and that either side sends,
@@ -57,7 +59,10 @@ const (
 	headTimeout  protowire.Number = 2
 	headCodec    protowire.Number = 3
 	headMetadata protowire.Number = 4
-	headCursor   protowire.Number = 7
+
+	headCompression protowire.Number = 5
+	headAccept      protowire.Number = 6
+	headCursor      protowire.Number = 7
 
 	fieldKey   protowire.Number = 1
 	fieldValue protowire.Number = 2
@@ -69,13 +74,15 @@ const (
 	endExecution protowire.Number = 5
 )
 
-// A head is a decoded HEAD. Its method, codec and cursor share memory with what it was decoded from.
+// A head is a decoded HEAD. Its bytes share memory with what it was decoded from.
 type head struct {
 	method, codec []byte
 	timeout       uint64 // microseconds; 0: none
 	metadata      Metadata
 	resumable     bool   // the caller takes cursors
 	cursor        []byte // where it goes on; empty: it begins
+	compression   []byte
+	body          []byte // all of it, if it has names to accept
 }
 
 // An ownHead is a HEAD that this side sends. The zero value is that of a response without metadata.
@@ -85,6 +92,8 @@ type ownHead struct {
 	metadata      Metadata
 	resumable     bool // cursor is sent, empty or not
 	cursor        string
+	compression   string
+	accept        []Compressor
 }
 
 // An end is an END.
@@ -104,10 +113,18 @@ const (
 
 // maxSize is at least the length of the HEAD's body, whatever the timeout.
 func (h *ownHead) maxSize() int {
-	return len(h.method) + len(h.codec) + sizeMetadata(h.metadata) + len(h.cursor) + 4*(1+binaryMaxVarint)
+	n := len(h.method) + len(h.codec) + sizeMetadata(h.metadata) + len(h.cursor) + 4*(1+binaryMaxVarint)
+	n += wire.SizeBytes(len(h.compression))
+	for _, c := range h.accept {
+		n += wire.SizeElement(len(c.Name()))
+	}
+	return n
 }
 
 const binaryMaxVarint = 10
+
+// empty says whether a response needs no HEAD to say it.
+func (h *ownHead) empty() bool { return len(h.metadata) == 0 && h.compression == "" && h.accept == nil }
 
 // append appends the HEAD's body to b.
 func (h *ownHead) append(b []byte) []byte {
@@ -115,6 +132,10 @@ func (h *ownHead) append(b []byte) []byte {
 	b = wire.AppendVarint(b, headTimeout, h.timeout)
 	b = wire.AppendBytes(b, headCodec, h.codec)
 	b = appendMetadata(b, headMetadata, h.metadata)
+	b = wire.AppendBytes(b, headCompression, h.compression)
+	for _, c := range h.accept {
+		b = wire.AppendElement(b, headAccept, c.Name())
+	}
 	if h.resumable {
 		b = wire.AppendElement(b, headCursor, h.cursor)
 	}
@@ -175,9 +196,24 @@ func decodeHead(b []byte) (h head, err error) {
 			err = decodeField(&h.metadata, f.Bytes)
 		case f.Number == headCursor && f.IsBytes:
 			h.resumable, h.cursor = true, f.Bytes
+		case f.Number == headCompression && f.IsBytes:
+			h.compression, err = f.Bytes, wire.CheckUTF8(f.Bytes)
+		case f.Number == headAccept && f.IsBytes:
+			h.body, err = b, wire.CheckUTF8(f.Bytes)
 		}
 	}
 	return h, cmp.Or(err, f.Err)
+}
+
+// accepts says whether name is among what the sender of the HEAD understands. There may be any number of
+// names, so they are looked for and not kept.
+func (h *head) accepts(name string) bool {
+	for f := wire.Over(h.body); f.Next(); {
+		if f.Number == headAccept && f.IsBytes && string(f.Bytes) == name {
+			return true
+		}
+	}
+	return false
 }
 
 func decodeEnd(b []byte) (e end, err error) {

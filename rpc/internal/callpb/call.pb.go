@@ -75,13 +75,15 @@ func (Execution) EnumDescriptor() ([]byte, []int) {
 	return file_rpc_internal_callpb_call_proto_rawDescGZIP(), []int{0}
 }
 
-// Head begins a request; of it a response may have the metadata.
+// Head begins a request; of it a response may have the metadata, and what is said of compression.
 type Head struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Method    string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`                         // package.Service/Method; required in a request
-	TimeoutUs uint64                 `protobuf:"varint,2,opt,name=timeout_us,json=timeoutUs,proto3" json:"timeout_us,omitempty"` // what is left of the call's time, in microseconds; 0: no limit
-	Codec     string                 `protobuf:"bytes,3,opt,name=codec,proto3" json:"codec,omitempty"`                           // of every message of the call, both ways; required in a request
-	Metadata  []*Field               `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty"`                     // in order; a key may come again
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Method      string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`                         // package.Service/Method; required in a request
+	TimeoutUs   uint64                 `protobuf:"varint,2,opt,name=timeout_us,json=timeoutUs,proto3" json:"timeout_us,omitempty"` // what is left of the call's time, in microseconds; 0: no limit
+	Codec       string                 `protobuf:"bytes,3,opt,name=codec,proto3" json:"codec,omitempty"`                           // of every message of the call, both ways; required in a request
+	Metadata    []*Field               `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty"`                     // in order; a key may come again
+	Compression string                 `protobuf:"bytes,5,opt,name=compression,proto3" json:"compression,omitempty"`               // of the compressed messages that follow, from who sends this; empty: there are none
+	Accept      []string               `protobuf:"bytes,6,rep,name=accept,proto3" json:"accept,omitempty"`                         // compressions that the sender understands; in a response only if the request's is refused
 	// There if the caller takes CURSOR frames: that of the last message which it has. Empty: from the beginning.
 	Cursor        []byte `protobuf:"bytes,7,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -142,6 +144,20 @@ func (x *Head) GetCodec() string {
 func (x *Head) GetMetadata() []*Field {
 	if x != nil {
 		return x.Metadata
+	}
+	return nil
+}
+
+func (x *Head) GetCompression() string {
+	if x != nil {
+		return x.Compression
+	}
+	return ""
+}
+
+func (x *Head) GetAccept() []string {
+	if x != nil {
+		return x.Accept
 	}
 	return nil
 }
@@ -287,13 +303,15 @@ var File_rpc_internal_callpb_call_proto protoreflect.FileDescriptor
 
 const file_rpc_internal_callpb_call_proto_rawDesc = "" +
 	"\n" +
-	"\x1erpc/internal/callpb/call.proto\x12\x10trunkline.rpc.v1\x1a\x19google/protobuf/any.proto\"\xb0\x01\n" +
+	"\x1erpc/internal/callpb/call.proto\x12\x10trunkline.rpc.v1\x1a\x19google/protobuf/any.proto\"\xea\x01\n" +
 	"\x04Head\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x1d\n" +
 	"\n" +
 	"timeout_us\x18\x02 \x01(\x04R\ttimeoutUs\x12\x14\n" +
 	"\x05codec\x18\x03 \x01(\tR\x05codec\x123\n" +
-	"\bmetadata\x18\x04 \x03(\v2\x17.trunkline.rpc.v1.FieldR\bmetadata\x12\x1b\n" +
+	"\bmetadata\x18\x04 \x03(\v2\x17.trunkline.rpc.v1.FieldR\bmetadata\x12 \n" +
+	"\vcompression\x18\x05 \x01(\tR\vcompression\x12\x16\n" +
+	"\x06accept\x18\x06 \x03(\tR\x06accept\x12\x1b\n" +
 	"\x06cursor\x18\a \x01(\fH\x00R\x06cursor\x88\x01\x01B\t\n" +
 	"\a_cursor\"/\n" +
 	"\x05Field\x12\x10\n" +
