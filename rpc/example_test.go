@@ -6,10 +6,13 @@ import (
 	"encoding/gob"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/rpc/gzip"
+	"github.com/trunkline-go/trunkline/rpc/zstd"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -211,4 +214,19 @@ func ExampleCodec() {
 	res, err := Hello.Call(context.Background(), session, &Greeting{Text: "world"}, rpc.WithCustomCodec(gobs{}))
 	fmt.Println(res.Text, err)
 	// Output: hello, world, in gob <nil>
+}
+
+// A server says what it understands, best first, and a caller what it wants: here for every call of a client.
+func ExampleWithCompression() {
+	mux := rpc.NewMux(rpc.Config{Compressors: []rpc.Compressor{zstd.New(), gzip.New()}})
+	rpc.Handle(mux, Hello, func(_ context.Context, req *Greeting) (*Greeting, error) {
+		return &Greeting{Text: strings.Repeat("hello, "+req.Text+"! ", 1000)}, nil
+	})
+	session, stop := connect(mux, rpc.NewMux(rpc.Config{}))
+	defer stop()
+
+	client := rpc.NewClient(session, rpc.ClientConfig{Options: []rpc.CallOption{rpc.WithCompression(zstd.New())}})
+	res, err := Hello.Call(context.Background(), client, &Greeting{Text: "world"})
+	fmt.Println(len(res.Text), err)
+	// Output: 14000 <nil>
 }
