@@ -28,6 +28,41 @@
 // Package reflection serves what a Mux has to peers that do not have the descriptors, and package health whether it
 // serves.
 //
+// # Calling
+//
+// A call goes to a [Conn]: a session, of either of its sides, or a [Client], which puts around one what all its calls have in
+// common. So a server calls its client, in a handler or whenever it likes, as the client calls the server:
+//
+//	answer, err := Ask.Call(ctx, transport.SessionFrom(ctx), question)
+//
+// The call ends with its context. A deadline travels with the call: the handler's context has it, and so has what the handler
+// calls with that. To cancel the context is to cancel this call, and no other; the handler's context ends, too.
+//
+// What else there is to say of one call is a [CallOption]: [WithMetadata] sends metadata, which [CallFrom] has in the handler;
+// what that answers with [AddHeader] and [AddTrailer] is stored by [WithHeader] and [WithTrailer].
+//
+// # Streams
+//
+// The kinds of methods, as who calls them sees them, and as who handles them:
+//
+//	Unary         Call(ctx, conn, *Req) (*Res, error)             func(ctx, *Req) (*Res, error)
+//	ServerStream  Call(ctx, conn, *Req) (*Receiver[Res], error)   func(ctx, *Req, *Sender[Res]) error
+//	ClientStream  Call(ctx, conn, iter.Seq[*Req]) (*Res, error)   func(ctx, *Receiver[Req]) (*Res, error)
+//	Bidi          Call(ctx, conn) (*Stream[Req, Res], error)      func(ctx, *Stream[Res, Req]) error
+//
+// Who receives does so with Recv, up to io.EOF, or in a loop:
+//
+//	for m, err := range letters.All() {
+//		if err != nil {
+//			return err
+//		}
+//		…
+//	}
+//
+// Who leaves before the end says so: by leaving the loop, by Close, which may be deferred, or by the end of the context. A handler
+// ends its side by returning; a caller by CloseSend, or with the last of its sequence. Send waits while the
+// peer does not read, so neither side can be flooded; sending and receiving do not wait for each other.
+//
 // # Errors
 //
 // Every call that fails returns an [*Error]: a [Code] of gRPC's, and an [Execution], which says
