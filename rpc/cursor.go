@@ -34,42 +34,57 @@ func Cursor(ctx context.Context) string {
 	if c == nil {
 		return ""
 	}
+	return c.cursors.begin()
+}
+
+// cursors are those of a call of a resumable method on the side that serves it. They are apart because most calls have none.
+type cursors struct {
+	taken bool   // the caller takes them
+	from  string // with which it began
+	last  string // the newest; of the goroutine that sends
+}
+
+// begin returns the cursor behind which the call is to begin. c may be nil.
+func (c *cursors) begin() string {
+	if c == nil {
+		return ""
+	}
 	return c.from
 }
 
 // beginAt takes from HEAD where a stream is to begin.
 func (c *serverCall) beginAt(h *head) error {
 	switch {
-	case !h.resumable:
-	case !c.method.info.Resumable: // it would begin anew
+	case !c.method.info.Resumable && h.resumable: // it would begin anew
 		return Errorf(Unimplemented, "method %s is not resumable", c.method.name)
+	case !c.method.info.Resumable:
+		return nil
 	case len(h.cursor) > maxCursor:
 		return Errorf(InvalidArgument, "cursor of %d bytes, limit is %d", len(h.cursor), maxCursor)
-	default:
-		c.cursors, c.from = true, string(h.cursor)
-		c.last = c.from
 	}
+	from := string(h.cursor)
+	c.cursors = &cursors{taken: h.resumable, from: from, last: from}
 	return nil
 }
 
 // sendAt sends one message with the cursor behind it.
 func (c *serverCall) sendAt(cursor string, m any) error {
 	switch {
-	case !c.method.info.Resumable:
+	case c.cursors == nil:
 		return Errorf(Internal, "cursor in a stream that is not resumable")
 	case cursor == "" || len(cursor) > maxCursor:
 		return Errorf(Internal, "cursor of %d bytes, want 1 to %d", len(cursor), maxCursor)
-	case cursor == c.last: // a caller that had the one message would miss the other, or get it again
+	case cursor == c.cursors.last: // a caller that had the one message would miss the other, or get it again
 		return Errorf(Internal, "two messages of a resumable stream have the same cursor")
 	}
-	sent := cursor
-	if !c.cursors {
-		sent = ""
+	sent := ""
+	if c.cursors.taken {
+		sent = cursor
 	}
 	if err := c.write(m, sent, false); err != nil {
 		return err
 	}
-	c.last = cursor
+	c.cursors.last = cursor
 	return nil
 }
 

@@ -119,9 +119,6 @@ func (r *resumption) abandon(why error) *Error {
 // start makes the call from the cursor, on the connection that there is or the next.
 func (r *resumption) start() *Error {
 	for {
-		if r.call.ctx.Err() != nil {
-			return r.final(r.call.contextError().notStarted())
-		}
 		next := new(clientCall)
 		*next = r.call.again()
 		next.opts.cursor = string(r.at)

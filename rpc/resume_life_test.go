@@ -200,13 +200,13 @@ func TestM89UnavailablePeerIsNotPressed(t *testing.T) {
 		in, err := follow.Call(ctx, client, &Text{})
 		require.NoError(t, err)
 		down := func() error { return rpc.Errorf(rpc.Unavailable, "not now") }
-		for i := range 3 {
+		for i := 0; ; i += 2 {
 			time.Sleep(time.Second)
 			before := len(j.begunWith())
 			begun := time.Now()
 			j.failNext(down)
 			j.add(fmt.Sprint("entry ", i))
-			if i == 2 {
+			if i == 4 {
 				break
 			}
 			time.AfterFunc(2*time.Minute, func() { j.failNext(nil) })
@@ -218,6 +218,18 @@ func TestM89UnavailablePeerIsNotPressed(t *testing.T) {
 			again := len(j.begunWith()) - before
 			assert.Greater(t, again, 15)
 			assert.Less(t, again, 70)
+
+			time.Sleep(time.Second)
+			j.failNext(func() error {
+				j.fail = nil
+				return down()
+			})
+			j.add(fmt.Sprint("entry ", i+1))
+			begun = time.Now()
+			m, err = in.Recv()
+			require.NoError(t, err)
+			require.Equal(t, i+1, m.N)
+			assert.Less(t, time.Since(begun), 100*time.Millisecond+2*rtt, "a message has come since then")
 		}
 		_, err = in.Recv()
 		wantError(t, err, rpc.DeadlineExceeded, rpc.Maybe)
@@ -253,6 +265,25 @@ func TestM88FullServerTurnsAwayWhoIsNew(t *testing.T) {
 		_, err = other.Recv()
 		wantError(t, err, rpc.ResourceExhausted, rpc.NotStarted)
 		require.NoError(t, readEntries(in, 1, 2, func() {}))
+	})
+}
+
+// The end of its session is not waited for.
+func TestM89WaitEndsWithTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(0)
+		_, client := aLog(t, j)
+		j.failNext(func() error { return rpc.Errorf(rpc.Unavailable, "not now") })
+		in, err := follow.Call(t.Context(), client, &Text{})
+		require.NoError(t, err)
+		var ended time.Time
+		time.AfterFunc(2*time.Minute, func() {
+			ended = time.Now()
+			client.Abort(transport.Aborted, "enough")
+		})
+		_, err = in.Recv()
+		wantError(t, err, rpc.Unavailable, rpc.Maybe)
+		assert.Equal(t, ended, time.Now())
 	})
 }
 

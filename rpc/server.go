@@ -48,11 +48,9 @@ type serverCall struct {
 	cut         atomic.Bool // the deadline has cut a message in its midst: nothing may follow it
 	began       time.Time   // if somebody observes
 	in, sent    atomic.Int64
-	size        int    // of the newest message of the request, in bytes
-	holds       [3]int // of the request of one message, or the newest compressed one, of the answer, and of the metadata: what the stream holds
-	cursors     bool   // the caller takes them
-	from        string // the cursor with which it began
-	last        string // the newest cursor; of the goroutine that sends
+	size        int      // of the newest message of the request, in bytes
+	holds       [3]int   // of the request of one message, or the newest compressed one, of the answer, and of the metadata: what the stream holds
+	cursors     *cursors // of a resumable method; else nil
 
 	mu         sync.Mutex // guards what follows
 	header     Metadata
@@ -205,7 +203,7 @@ func buffersFull(err error) error { return Errorf(ResourceExhausted, "server is 
 func (c *serverCall) describe() Call {
 	return Call{
 		Method: c.method.name, Kind: c.method.info.Kind, Codec: c.format.name,
-		Peer: c.str.Session().Peer(), Metadata: c.metadata, Cursor: c.from,
+		Peer: c.str.Session().Peer(), Metadata: c.metadata, Cursor: c.cursors.begin(),
 	}
 }
 
@@ -366,7 +364,7 @@ func (c *serverCall) encode(m any, cursor string, h ownHead, z Compressor) (*buf
 
 // send sends one message, with plain uncompressed.
 func (c *serverCall) send(m any, plain bool) error {
-	if c.method.info.Resumable {
+	if c.cursors != nil {
 		return Errorf(Internal, "message of a resumable stream without a cursor")
 	}
 	return c.write(m, "", plain)
