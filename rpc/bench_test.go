@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,6 +96,9 @@ func BenchmarkUnary(b *testing.B) {
 // flood answers with as many messages as it is asked for.
 var flood = rpc.ServerStream[Text, rpc.Raw]("test.Bench/Flood")
 
+// floodAt is flood with cursors.
+var floodAt = rpc.ServerStream[Text, rpc.Raw]("test.Bench/FloodAt", rpc.Resumable())
+
 // BenchmarkStream is messages of 1 KiB, as fast as one direction goes, and in turns.
 func BenchmarkStream(b *testing.B) {
 	mux := newPipe()
@@ -107,17 +111,30 @@ func BenchmarkStream(b *testing.B) {
 		}
 		return nil
 	})
+	rpc.Handle(mux, floodAt, func(_ context.Context, req *Text, out *rpc.Sender[rpc.Raw]) error {
+		for i := range req.N {
+			if err := out.SendAt(strconv.Itoa(i+1), &message); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	client, _ := startUDP(b, handlers(mux))
 	ctx := context.Background()
-	b.Run("oneway", func(b *testing.B) {
-		b.ReportAllocs()
-		b.SetBytes(int64(len(message)))
-		in, err := flood.Call(ctx, client, &Text{N: b.N})
-		require.NoError(b, err)
-		for _, err := range in.All() {
+	for _, oneway := range []struct {
+		name   string
+		method rpc.ServerStreamMethod[Text, rpc.Raw]
+	}{{"oneway", flood}, {"resumable", floodAt}} {
+		b.Run(oneway.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(message)))
+			in, err := oneway.method.Call(ctx, client, &Text{N: b.N})
 			require.NoError(b, err)
-		}
-	})
+			for _, err := range in.All() {
+				require.NoError(b, err)
+			}
+		})
+	}
 	b.Run("turns", func(b *testing.B) {
 		s, err := pipe.Call(ctx, client)
 		require.NoError(b, err)

@@ -272,13 +272,8 @@ func killAtRandom(t *testing.T, random *rand.Rand) {
 		runs[req.N]++
 		return &Text{N: req.N}, nil
 	})
-	n := transporttest.New(t, rtt)
-	cfg := transport.Config{Handlers: handlers(mux), StatelessResetKey: &[32]byte{1}, IdleTimeout: 2 * time.Second}
-	srv := n.Listen(cfg)
-	at := srv.Addr().(*net.UDPAddr)
-	client := n.Dial(srv, "alice", transport.Config{
-		NewPacketConn: n.NewConn, IdleTimeout: 2 * time.Second, PingAfter: time.Second, MaxReconnectBackoff: time.Second,
-	})
+	d := newDisruptor(t, transport.Config{Handlers: handlers(mux)})
+	client := d.dial(transport.Config{})
 
 	next, outcome := make(chan int), make(map[int]error)
 	var wg sync.WaitGroup
@@ -305,29 +300,17 @@ func killAtRandom(t *testing.T, random *rand.Rand) {
 		wg.Wait()
 	}()
 
-	restart := func() {
-		cfg.PacketConn = n.ConnAt(at)
-		srv = n.Listen(cfg)
-	}
 	for range kills {
 		time.Sleep(time.Duration(random.Int64N(int64(700 * time.Millisecond))))
 		switch random.IntN(4) {
-		case 0: // the server aborts
-			for _, s := range srv.Sessions() {
-				s.Abort(transport.Internal, "")
-			}
-		case 1: // the network is gone
-			n.Cut()
-			time.Sleep(time.Duration(random.Int64N(int64(5 * time.Second))))
-			n.Drop(nil)
-		case 2: // kill -9
-			n.Kill(srv)
-			restart()
-		case 3: // a drain
-			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.Int64N(int64(3*time.Second))))
-			_ = srv.Shutdown(ctx) // some are cut off
-			cancel()
-			restart()
+		case 0:
+			d.abort()
+		case 1:
+			d.cut(time.Duration(random.Int64N(int64(5 * time.Second))))
+		case 2:
+			d.kill()
+		case 3:
+			_ = d.drain(time.Duration(random.Int64N(int64(3 * time.Second)))) // some are cut off
 		}
 	}
 	<-done

@@ -287,6 +287,35 @@ func TestM89WaitEndsWithTheSession(t *testing.T) {
 	})
 }
 
+// A call whose HEAD would be too long with a cursor is not begun.
+func TestM87ThereIsRoomForAnyCursor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mux := rpc.NewMux(rpc.Config{})
+		rpc.Handle(mux, follow, func(ctx context.Context, _ *Text, out *rpc.Sender[Text]) error {
+			if rpc.Cursor(ctx) != "" {
+				return nil
+			}
+			if err := out.SendAt(strings.Repeat("x", 1024), &Text{}); err != nil {
+				return err
+			}
+			return rpc.Errorf(rpc.Unavailable, "go on")
+		})
+		_, client, _ := start(t, mux)
+		call := func(metadata int) error {
+			in, err := follow.Call(t.Context(), client, &Text{}, rpc.WithMetadata(rpc.Metadata{{Key: "k", Value: strings.Repeat("v", metadata)}}))
+			if err != nil {
+				return err
+			}
+			for _, e := range in.All() {
+				err = e
+			}
+			return err
+		}
+		require.NoError(t, call(64<<10-1200))
+		wantError(t, call(64<<10-1000), rpc.ResourceExhausted, rpc.NotStarted)
+	})
+}
+
 // What a handler sees each time: the same request and metadata, the cursor, and what is left of the call's time.
 func TestM88CallIsMadeAgainAsItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

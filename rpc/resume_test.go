@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -152,59 +151,6 @@ func readEntries(in *rpc.Receiver[Text], from, to int, pause func()) error {
 	return nil
 }
 
-// A disruptor ends connections in every way there is, and starts servers again at the same address.
-type disruptor struct {
-	n   *transporttest.Network
-	cfg transport.Config
-	at  *net.UDPAddr
-
-	srv *transport.Server
-}
-
-func newDisruptor(t *testing.T, cfg transport.Config) *disruptor {
-	t.Helper()
-	cfg.StatelessResetKey, cfg.IdleTimeout = &[32]byte{1}, 2*time.Second
-	d := &disruptor{n: transporttest.New(t, rtt), cfg: cfg}
-	d.srv = d.n.Listen(cfg)
-	d.at = d.srv.Addr().(*net.UDPAddr)
-	return d
-}
-
-func (d *disruptor) dial(cfg transport.Config) *transport.Session {
-	cfg.NewPacketConn, cfg.IdleTimeout, cfg.PingAfter, cfg.MaxReconnectBackoff = d.n.NewConn, 2*time.Second, time.Second, time.Second
-	return d.n.Dial(d.srv, "alice", cfg)
-}
-
-func (d *disruptor) restart() {
-	d.cfg.PacketConn = d.n.ConnAt(d.at)
-	d.srv = d.n.Listen(d.cfg)
-}
-
-func (d *disruptor) abort() {
-	for _, s := range d.srv.Sessions() {
-		s.Abort(transport.Internal, "")
-	}
-}
-
-func (d *disruptor) cut(length time.Duration) {
-	d.n.Cut()
-	time.Sleep(length)
-	d.n.Drop(nil)
-}
-
-func (d *disruptor) kill() {
-	d.n.Kill(d.srv)
-	d.restart()
-}
-
-func (d *disruptor) drain(grace time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	err := d.srv.Shutdown(ctx)
-	d.restart()
-	return err
-}
-
 // Over connections that end at any moment, in every way, and servers that start anew, a reader that is slow or
 // fast gets every entry once, in order (M86, M87).
 func TestM87ResumedStreamLosesNothingAndRepeatsNothing(t *testing.T) {
@@ -252,7 +198,7 @@ func resumeAtRandom(t *testing.T, random *rand.Rand) {
 			return
 		case <-time.After(time.Duration(random.Int64N(int64(700 * time.Millisecond)))):
 		}
-		switch random.IntN(5) {
+		switch random.IntN(6) {
 		case 0:
 			d.abort()
 		case 1:
@@ -269,6 +215,11 @@ func resumeAtRandom(t *testing.T, random *rand.Rand) {
 				}
 				return rpc.Errorf(rpc.Unavailable, "not now")
 			})
+		case 5: // a network that loses a fifth
+			lossy := rand.New(rand.NewPCG(random.Uint64(), 0))
+			d.n.Drop(func(transporttest.Packet) bool { return lossy.IntN(5) == 0 })
+			time.Sleep(time.Duration(random.Int64N(int64(time.Second))))
+			d.n.Drop(nil)
 		}
 	}
 }

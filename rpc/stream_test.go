@@ -145,6 +145,9 @@ func endless(m *Text) iter.Seq[*Text] {
 }
 
 // Every way to leave a call ends both halves of its stream, and every goroutine.
+// resumed goes on once.
+var resumed = rpc.ServerStream[Text, Text]("test.Echo/Resumed", rpc.Resumable())
+
 func TestTenThousandCallsOfEveryKindAndEndingLeaveNothing(t *testing.T) { // R5
 	forever := rpc.ServerStream[Text, Text]("test.Echo/Forever")
 	swallow := rpc.Bidi[Text, Text]("test.Echo/Swallow")
@@ -245,6 +248,52 @@ func TestTenThousandCallsOfEveryKindAndEndingLeaveNothing(t *testing.T) { // R5
 			_, err = in.Recv()
 			return expect(err, rpc.Internal)
 		},
+		"resumable": func(_ *testing.T, ctx context.Context, conn rpc.Conn) error {
+			in, err := resumed.Call(ctx, conn, &Text{})
+			if err != nil {
+				return err
+			}
+			for _, err := range in.All() {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"resumable, left early": func(_ *testing.T, ctx context.Context, conn rpc.Conn) error {
+			in, err := resumed.Call(ctx, conn, &Text{})
+			if err != nil {
+				return err
+			}
+			for _, err := range in.All() {
+				return err
+			}
+			return nil
+		},
+		"resumable, closed before it goes on": func(_ *testing.T, ctx context.Context, conn rpc.Conn) error {
+			in, err := resumed.Call(ctx, conn, &Text{})
+			if err != nil {
+				return err
+			}
+			if _, err := in.Recv(); err != nil {
+				return err
+			}
+			time.AfterFunc(rtt, in.Close)
+			for err == nil {
+				_, err = in.Recv()
+			}
+			if errors.Is(err, io.EOF) { // it was faster
+				return nil
+			}
+			return expect(err, rpc.Canceled)
+		},
+		"resumable, forgotten": func(_ *testing.T, ctx context.Context, conn rpc.Conn) error {
+			ctx, cancel := context.WithCancel(ctx)
+			_, err := resumed.Call(ctx, conn, &Text{})
+			time.Sleep(2 * rtt)
+			cancel()
+			return err
+		},
 		"client stream": func(_ *testing.T, ctx context.Context, conn rpc.Conn) error {
 			_, err := sum.Call(ctx, conn, func(yield func(*Text) bool) { _ = yield(&Text{N: 1}) && yield(&Text{N: 2}) })
 			return err
@@ -324,6 +373,15 @@ func TestTenThousandCallsOfEveryKindAndEndingLeaveNothing(t *testing.T) { // R5
 					return err
 				}
 			}
+		})
+		rpc.Handle(e.mux, resumed, func(ctx context.Context, _ *Text, out *rpc.Sender[Text]) error {
+			if rpc.Cursor(ctx) == "" {
+				if err := out.SendAt("1", &Text{}); err != nil {
+					return err
+				}
+				return rpc.Errorf(rpc.Unavailable, "go on")
+			}
+			return out.SendAt("2", &Text{})
 		})
 		var swallowing atomic.Int64
 		rpc.Handle(e.mux, swallow, func(ctx context.Context, _ *rpc.Stream[Text, Text]) error {
@@ -445,6 +503,20 @@ func TestCallsLeaveNothingInTheirContext(t *testing.T) { // R5
 		require.NoError(t, err)
 		assert.EqualValues(t, 1, w.waiting.Load())
 		s.Close()
+		assert.Zero(t, w.waiting.Load())
+
+		_, err = resumed.Call(w, client, &Text{}, rpc.WithCursor(strings.Repeat("x", 2000)))
+		require.Error(t, err)
+		assert.Zero(t, w.waiting.Load())
+		in, err := resumed.Call(w, client, &Text{})
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, w.waiting.Load())
+		_, err = in.Recv() // there is no such method
+		require.Error(t, err)
+		assert.Zero(t, w.waiting.Load())
+		in, err = resumed.Call(w, client, &Text{})
+		require.NoError(t, err)
+		in.Close()
 		assert.Zero(t, w.waiting.Load())
 	})
 }

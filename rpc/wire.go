@@ -111,9 +111,12 @@ const (
 	wireRan        = 2
 )
 
-// maxSize is at least the length of the HEAD's body, whatever the timeout.
+// maxSize is at least the length of the HEAD's body, whatever the timeout and, of a resumable call, the cursor.
 func (h *ownHead) maxSize() int {
-	n := len(h.method) + len(h.codec) + sizeMetadata(h.metadata) + len(h.cursor) + 4*(1+binaryMaxVarint)
+	n := len(h.method) + len(h.codec) + sizeMetadata(h.metadata) + 3*(1+binaryMaxVarint)
+	if h.resumable {
+		n += maxCursor + 1 + binaryMaxVarint
+	}
 	n += wire.SizeBytes(len(h.compression))
 	for _, c := range h.accept {
 		n += wire.SizeElement(len(c.Name()))

@@ -41,6 +41,8 @@ type DescribeResponse struct {
 	Request  Message  `json:"request"`
 	Response Message  `json:"response"`
 
+	Resumable bool `json:"resumable,omitempty"` // see rpc.Resumable
+
 	// Descriptors is a google.protobuf.FileDescriptorSet, with the files of the protobuf messages and, before
 	// each, those that it imports. It is empty if neither is a protobuf message.
 	Descriptors []byte `json:"descriptors,omitempty"`
@@ -115,6 +117,7 @@ func (s *Service) Describe(ctx context.Context, req *DescribeRequest) (*Describe
 		Codecs:      info.Codecs,
 		Request:     request,
 		Response:    response,
+		Resumable:   info.Resumable,
 		Descriptors: descriptors,
 	}, nil
 }

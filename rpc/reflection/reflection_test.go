@@ -53,6 +53,20 @@ func TestWhatIsNotVisibleLooksAbsent(t *testing.T) {
 	})
 }
 
+// Who has no descriptor learns whether a method's streams go on after a reconnect.
+func TestDescribeSaysWhatIsResumable(t *testing.T) {
+	mux := rpc.NewMux(rpc.Config{})
+	none := func(context.Context, *rpc.Raw, *rpc.Sender[rpc.Raw]) error { return nil }
+	rpc.Handle(mux, rpc.ServerStream[rpc.Raw, rpc.Raw]("test.Log/Follow", rpc.Resumable()), none)
+	rpc.Handle(mux, rpc.ServerStream[rpc.Raw, rpc.Raw]("test.Log/Read"), none)
+	for method, want := range map[string]bool{"test.Log/Follow": true, "test.Log/Read": false} {
+		d, err := reflection.New(mux, reflection.Config{}).Describe(t.Context(), &reflection.DescribeRequest{Method: method})
+		require.NoError(t, err)
+		assert.Equal(t, want, d.Resumable, method)
+		assert.Equal(t, "server_stream", d.Kind)
+	}
+}
+
 // The description of a method is whole behind the wire, and so is that of the method that describes.
 func TestDescribeDescribesItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
