@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -142,4 +143,38 @@ func TestR5InterceptorsReturnWhenAStreamIsLeft(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The messages of a stream that goes on are compressed as any, over each of its connections.
+func TestStreamThatGoesOnIsCompressed(t *testing.T) {
+	forBubbles(t, func(t *testing.T, own, peers *counted) {
+		const messages = 9
+		long := string(prose(t, 5000))
+		mux := rpc.NewMux(rpc.Config{Compressors: []rpc.Compressor{peers}})
+		rpc.Handle(mux, follow, func(ctx context.Context, req *Text, out *rpc.Sender[Text]) error {
+			assert.Equal(t, long, req.Text)
+			from, _ := strconv.Atoi(rpc.Cursor(ctx))
+			for i := from; i < messages; i++ {
+				if i > from && i%3 == 0 {
+					return rpc.Errorf(rpc.Unavailable, "go on")
+				}
+				if err := out.SendAt(strconv.Itoa(i+1), &Text{Text: long, N: i}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		_, client, _ := start(t, mux)
+		in, err := follow.Call(t.Context(), client, &Text{Text: long}, rpc.WithCompression(own))
+		require.NoError(t, err)
+		n := 0
+		for m, err := range in.All() {
+			require.NoError(t, err)
+			require.Equal(t, Text{Text: long, N: n}, *m)
+			n++
+		}
+		require.Equal(t, messages, n)
+		own.want(t, 3, messages)
+		peers.want(t, messages, 3)
+	})
 }
