@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trunkline-go/trunkline/chat/internal/watch"
 	"github.com/trunkline-go/trunkline/rpc"
 )
 
@@ -44,10 +45,11 @@ type MemoryLog struct {
 	cfg   MemoryLogConfig
 	seeds [2]maphash.Seed
 
-	mu    sync.Mutex // guards what follows
-	rooms map[string]*memoryRoom
-	used  int // rooms that have, or had, a record
-	bytes int // of all records
+	watchers watch.Watchers
+
+	mu    sync.Mutex             // guards what follows
+	rooms map[string]*memoryRoom // that have, or had, a record
+	bytes int                    // of all records
 	marks map[markKey]mark
 	order fifo[markKey] // of marks
 	aged  roomHeap      // the rooms with records, the one with the oldest first
@@ -57,20 +59,17 @@ type MemoryLog struct {
 }
 
 type memoryRoom struct {
-	name     string
-	records  fifo[memoryRecord]
-	head     uint64
-	bytes    int
-	watchers map[*watcher]struct{}
-	place    int // in aged, while it has records
+	name    string
+	records fifo[memoryRecord]
+	head    uint64
+	bytes   int
+	place   int // in aged, while it has records
 }
 
 type memoryRecord struct {
 	Record
 	nth uint64 // of all records of the log
 }
-
-type watcher struct{ moved func(uint64) }
 
 // A markKey stands for room, identity, producer and message id. The hashes are seeded, so nobody can aim at a
 // collision, and there is no pointer in a mark: with the names themselves an append with 200,000 marks took
@@ -134,21 +133,23 @@ func (l *MemoryLog) State(_ context.Context, room string) (State, error) {
 func (l *MemoryLog) Append(_ context.Context, room string, head uint64, entries []Entry) ([]Result, error) {
 	l.mu.Lock()
 	r := l.rooms[room]
-	if (r == nil || r.head == 0) && l.used >= l.cfg.MaxRooms {
-		l.mu.Unlock()
-		return nil, errorf(rpc.ResourceExhausted, "the log has no place for another room")
-	}
-	if r == nil {
-		r = &memoryRoom{name: room}
-		l.rooms[room] = r
-	}
-	if r.head != head {
-		err := &ConflictError{Head: r.head}
+	switch {
+	case r != nil && r.head != head || r == nil && head != 0:
+		err := &ConflictError{}
+		if r != nil {
+			err.Head = r.head
+		}
 		l.mu.Unlock()
 		return nil, err
-	}
-	if head == 0 && len(entries) > 0 {
-		l.used++
+	case len(entries) == 0:
+		l.mu.Unlock()
+		return nil, nil
+	case r == nil && len(l.rooms) >= l.cfg.MaxRooms:
+		l.mu.Unlock()
+		return nil, errorf(rpc.ResourceExhausted, "the log has no place for another room")
+	case r == nil:
+		r = &memoryRoom{name: room}
+		l.rooms[room] = r
 	}
 	now := time.Now().UTC()
 	results := make([]Result, len(entries))
@@ -157,15 +158,9 @@ func (l *MemoryLog) Append(_ context.Context, room string, head uint64, entries 
 	}
 	moved := r.head
 	l.trimLocked(r)
-	var watchers []*watcher
-	if moved != head {
-		for w := range r.watchers {
-			watchers = append(watchers, w)
-		}
-	}
 	l.mu.Unlock()
-	for _, w := range watchers {
-		w.moved(moved)
+	if moved != head {
+		l.watchers.Moved(room, moved)
 	}
 	return results, nil
 }
@@ -279,39 +274,7 @@ func (l *MemoryLog) Read(_ context.Context, room string, seq uint64, maxBytes in
 
 // Watch implements [Log].
 func (l *MemoryLog) Watch(room string, moved func(head uint64)) (stop func()) {
-	w := &watcher{}
-	var calling sync.Mutex // guards stopped
-	stopped := false
-	w.moved = func(head uint64) {
-		calling.Lock()
-		defer calling.Unlock()
-		if !stopped {
-			moved(head)
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r := l.rooms[room]
-	if r == nil {
-		// Not counted against MaxRooms: a server bounds the rooms that it watches.
-		r = &memoryRoom{name: room}
-		l.rooms[room] = r
-	}
-	if r.watchers == nil {
-		r.watchers = make(map[*watcher]struct{})
-	}
-	r.watchers[w] = struct{}{}
-	return func() {
-		l.mu.Lock()
-		delete(r.watchers, w)
-		if r.head == 0 && len(r.watchers) == 0 && l.rooms[room] == r {
-			delete(l.rooms, room)
-		}
-		l.mu.Unlock()
-		calling.Lock()
-		defer calling.Unlock()
-		stopped = true
-	}
+	return l.watchers.Add(room, moved)
 }
 
 func (r *memoryRoom) first() uint64 { return r.head - uint64(r.records.len()) + 1 }

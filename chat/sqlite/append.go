@@ -1,0 +1,277 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
+)
+
+const (
+	// maxWaiting is how many appends may wait for the commit before; who has another one waits outside.
+	maxWaiting = 256
+	// maxEntries bounds one transaction, in entries, so that the first of a batch does not wait for all too long.
+	maxEntries = 4096
+	// seqBits are those of a record's key that are its seq.
+	seqBits = 40
+)
+
+// An appending is a call of Append on its way through the writer.
+type appending struct {
+	room    string
+	head    uint64
+	entries []chat.Entry
+
+	results []chat.Result
+	moved   uint64 // the room's new head, if it has one
+	err     error
+	done    chan struct{} // closed when results or err are there
+}
+
+// Append implements [chat.Log]. ctx bounds the wait for a place behind the commit under way, and nothing after that.
+func (l *Log) Append(ctx context.Context, room string, head uint64, entries []chat.Entry) ([]chat.Result, error) {
+	a := &appending{room: room, head: head, entries: entries, done: make(chan struct{})}
+	select {
+	case <-l.closing:
+		return nil, closedError()
+	default:
+	}
+	select {
+	case l.mail <- a:
+	case <-l.closing:
+		return nil, closedError()
+	case <-ctx.Done():
+		return nil, &chat.Error{Code: rpc.Unavailable, Reason: "the log is busy"}
+	}
+	select {
+	case <-a.done:
+	case <-l.closed: // it may have come too late for the writer, or just in time
+		select {
+		case <-a.done:
+		default:
+			return nil, closedError()
+		}
+	}
+	return a.results, a.err
+}
+
+// closedError is ErrClosed as what an append is refused with.
+func closedError() error { return &chat.Error{Code: rpc.Unavailable, Reason: "the log is closed"} }
+
+// run is the writer: it commits what waits, all together, and between that looks for what has become too old.
+func (l *Log) run() {
+	defer close(l.closed)
+	defer l.closeWriter()
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	sweeping := true
+	for {
+		if sweeping {
+			select {
+			case a := <-l.mail:
+				l.commit(l.collect(a))
+			case <-l.closing:
+				l.drain()
+				return
+			default:
+				sweeping = l.sweep(time.Now())
+			}
+			continue
+		}
+		select {
+		case a := <-l.mail:
+			l.commit(l.collect(a))
+		case <-tick.C:
+			sweeping = true
+		case <-l.closing:
+			l.drain()
+			return
+		}
+	}
+}
+
+// drain commits what waits when the log is closed.
+func (l *Log) drain() {
+	for {
+		select {
+		case a := <-l.mail:
+			l.commit(l.collect(a))
+		default:
+			return
+		}
+	}
+}
+
+// collect returns a and what waits behind it.
+func (l *Log) collect(a *appending) []*appending {
+	batch := []*appending{a}
+	for n := len(a.entries); n < maxEntries; {
+		select {
+		case a := <-l.mail:
+			batch = append(batch, a)
+			n += len(a.entries)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit appends a batch in one transaction, answers, and tells who watches.
+func (l *Log) commit(batch []*appending) {
+	if err := l.appendAll(batch); err != nil {
+		for _, a := range batch {
+			a.results, a.moved = nil, 0
+			if _, conflict := errors.AsType[*chat.ConflictError](a.err); !conflict {
+				a.err = err
+			}
+		}
+	}
+	for _, a := range batch {
+		if a.moved > 0 {
+			l.watchers.Moved(a.room, a.moved)
+		}
+		close(a.done)
+	}
+}
+
+// appendAll is commit up to its answers. An error is that of all of the batch, as Append returns it.
+func (l *Log) appendAll(batch []*appending) error {
+	ctx := context.Background() // another would make each statement wait for it, in a goroutine of its own
+	if err := l.openWriter(ctx); err != nil {
+		return l.refusal("open", err)
+	}
+	if err := l.w.exec(ctx, l.w.begin); err != nil {
+		l.fail()
+		return l.refusal("begin", err)
+	}
+	now := time.Now().UTC()
+	changed := false
+	for _, a := range batch {
+		if err := l.w.append(ctx, a, now, &l.cfg); err != nil {
+			l.fail()
+			return l.refusal("append", err)
+		}
+		changed = changed || a.moved > 0
+	}
+	if !changed {
+		if err := l.w.exec(ctx, l.w.rollback); err != nil {
+			l.fail()
+		}
+		return nil
+	}
+	if err := l.w.exec(ctx, l.w.commit); err != nil {
+		l.fail()
+		// Some of it may be on the disk, and be taken for committed after a crash.
+		l.cfg.Logger.Error("chat log failed", "file", l.path, "doing", "commit", "err", err)
+		return fmt.Errorf("sqlite: commit: %w", err)
+	}
+	return nil
+}
+
+// append appends the entries of a. Its error is the database's, and fails the transaction; a's own is in a.
+func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *Config) error {
+	r := room{name: a.room, first: 1, oldest: 1}
+	err := w.room.QueryRowContext(ctx, a.room).Scan(&r.id, &r.head, &r.first, &r.oldest, &r.bytes)
+	known := err == nil
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if uint64(r.head) != a.head {
+		a.err = &chat.ConflictError{Head: uint64(r.head)}
+		return nil
+	}
+	if len(a.entries) == 0 {
+		return nil
+	}
+	if !known {
+		var rooms int
+		if err := w.countRooms.QueryRowContext(ctx).Scan(&rooms); err != nil {
+			return err
+		}
+		if cfg.MaxRooms > 0 && rooms >= cfg.MaxRooms {
+			a.err = &chat.Error{Code: rpc.ResourceExhausted, Reason: "the log has no place for another room"}
+			return nil
+		}
+		if err := w.addRoom.QueryRowContext(ctx, a.room).Scan(&r.id); err != nil {
+			return err
+		}
+	}
+	var epoch int64
+	if err := w.epoch.QueryRowContext(ctx).Scan(&epoch); err != nil {
+		return err
+	}
+	a.results = make([]chat.Result, len(a.entries))
+	begin := r.head + 1
+	for i := range a.entries {
+		if a.results[i], err = w.appendEntry(ctx, &r, &a.entries[i], epoch, now); err != nil {
+			return err
+		}
+	}
+	if r.head < begin {
+		return nil
+	}
+	a.moved = uint64(r.head)
+	if err := w.exec(ctx, w.beginEpoch, r.id, epoch, begin); err != nil {
+		return err
+	}
+	if err := w.trimToSize(ctx, &r, cfg, now); err != nil {
+		return err
+	}
+	return w.exec(ctx, w.setRoom, r.head, r.first, r.oldest, r.bytes, r.id)
+}
+
+// appendEntry appends e to r, whose row is brought up to date later.
+func (w *writer) appendEntry(ctx context.Context, r *room, e *chat.Entry, epoch int64, now time.Time) (chat.Result, error) {
+	if r.head+1 >= 1<<seqBits {
+		return chat.Result{}, errors.New("the room has as many records as there can be")
+	}
+	hash := hashOf(e.Body)
+	res, err := w.addRecord.ExecContext(ctx, r.key(r.head+1), r.id, epoch, now.UnixNano(), e.From, e.Producer[:], []byte(e.ID), hash, e.Body)
+	if err != nil {
+		return chat.Result{}, err
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return chat.Result{}, err
+	}
+	if n == 1 {
+		r.head++
+		r.bytes += int64(len(e.Body))
+		return chat.Result{Position: position(epoch, r.head), Time: now}, nil
+	}
+	var key, first, had int64
+	if err := w.duplicate.QueryRowContext(ctx, r.id, e.Producer[:], []byte(e.ID), e.From).Scan(&key, &first, &had); err != nil {
+		return chat.Result{}, err
+	}
+	if had != hash {
+		return chat.Result{Err: &chat.Error{Code: rpc.AlreadyExists, Reason: "the message id was used before, with another text"}}, nil
+	}
+	return chat.Result{Position: position(first, key&(1<<seqBits-1)), Duplicate: true}, nil
+}
+
+// hashOf tells texts apart that one sender gave one id. SHA-256 and not something faster, since it is kept for good.
+func hashOf(body []byte) int64 {
+	sum := sha256.Sum256(body)
+	return int64(binary.BigEndian.Uint64(sum[:]))
+}
+
+func position(epoch, seq int64) chat.Position {
+	return chat.Position{Epoch: uint64(epoch), Seq: uint64(seq)}
+}
+
+// A room is a row of rooms.
+type room struct {
+	id                         int64
+	name                       string
+	head, first, oldest, bytes int64
+}
+
+// key returns the key of the room's record seq.
+func (r *room) key(seq int64) int64 { return r.id<<seqBits | seq }

@@ -1,0 +1,213 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/chat/internal/watch"
+)
+
+const (
+	applicationID = 0x74726e6b // "trnk": PRAGMA application_id
+	version       = 1          // of the schema: PRAGMA user_version
+
+	// busyTimeout is how long another process may have the database, in milliseconds.
+	busyTimeout = 5000
+	// readers is how many goroutines may read at once; others wait.
+	readers = 4
+)
+
+//go:embed schema.sql
+var schema string
+
+// ErrClosed is what is returned once the log is closed.
+var ErrClosed = errors.New("sqlite: log closed")
+
+// A Log is a [chat.Log] in a SQLite database. Make one with [Open]; it is safe for concurrent use, and must be closed.
+type Log struct {
+	cfg      Config
+	path     string
+	read     *sql.DB
+	write    *sql.DB
+	watchers watch.Watchers
+
+	mail    chan *appending
+	closing chan struct{} // closed by Close
+	closed  chan struct{} // closed when the writer has ended
+	once    sync.Once
+	err     error // of Close
+
+	w *writer // the writer goroutine's; nil while there is none
+}
+
+// Open opens the database in the file path, and makes it if there is none; it is readable by its owner alone. The
+// error says what is wrong with a file that is not such a database, is damaged, or is of a later version.
+func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
+	cfg.setDefaults()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	if err := makePrivate(path); err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	l := &Log{
+		cfg:     cfg,
+		path:    path,
+		mail:    make(chan *appending, maxWaiting),
+		closing: make(chan struct{}),
+		closed:  make(chan struct{}),
+	}
+	if err := vet(ctx, path); err != nil {
+		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
+	}
+	synchronous := "FULL"
+	if cfg.Durability == OS {
+		synchronous = "NORMAL"
+	}
+	if l.write, err = openDB(path, 1, "journal_mode(WAL)", "synchronous("+synchronous+")"); err == nil {
+		err = l.prepare(ctx)
+	}
+	if err == nil {
+		l.read, err = openDB(path, readers, "query_only(1)")
+	}
+	if err == nil {
+		l.w, err = newWriter(ctx, l.write, &l.cfg)
+	}
+	if err != nil {
+		_ = l.closeDBs()
+		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
+	}
+	go l.run() // Close waits for it
+	return l, nil
+}
+
+// makePrivate makes an empty file that only its owner can read, unless there is a file: what SQLite puts beside it
+// has the same mode.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) //nolint:gosec // the caller's file
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func openDB(path string, conns int, pragmas ...string) (*sql.DB, error) {
+	values := url.Values{"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout)}, pragmas...)}
+	slashed := filepath.ToSlash(path)
+	if slashed[0] != '/' { // a drive
+		slashed = "/" + slashed
+	}
+	dsn := url.URL{Scheme: "file", OmitHost: true, Path: slashed, RawQuery: values.Encode()}
+	db, err := sql.Open("sqlite", dsn.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, nil
+}
+
+// prepare brings the schema to this version, and begins another epoch if records may have been lost.
+func (l *Log) prepare(ctx context.Context) error {
+	tx, err := l.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	if err := migrate(ctx, tx); err != nil {
+		return err
+	}
+	var unsynced, copied bool
+	var last sql.NullInt64
+	err = tx.QueryRowContext(ctx, `SELECT unsynced, copied, (SELECT max(number) FROM epochs) FROM meta`).Scan(&unsynced, &copied, &last)
+	if err != nil {
+		return err
+	}
+	if unsynced || copied || !last.Valid {
+		// The time, so that a database which begins anew is not taken for the one before it.
+		epoch := max(last.Int64+1, time.Now().UnixMilli())
+		if _, err := tx.ExecContext(ctx, `INSERT INTO epochs VALUES (?)`, epoch); err != nil {
+			return err
+		}
+		if last.Valid {
+			l.cfg.Logger.Warn("chat log begins a new epoch: records may have been lost", "file", l.path, "epoch", epoch, "backup", copied)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE meta SET unsynced = ?, copied = 0`, l.cfg.Durability != Fsync); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// vet says what is wrong with a file that is not this version's or empty, before anything is written to it.
+func vet(ctx context.Context, path string) error {
+	db, err := openDB(path, 1, "query_only(1)")
+	if err != nil {
+		return err
+	}
+	var id, v, objects int
+	err = db.QueryRowContext(ctx, `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version`).Scan(&id, &v, &objects)
+	switch err = errors.Join(err, db.Close()); {
+	case err != nil:
+		return err
+	case id == 0 && objects == 0:
+		return nil
+	case id != applicationID:
+		return errors.New("it is not a chat log")
+	case v > version:
+		return fmt.Errorf("its schema has version %d, and this program knows none after %d", v, version)
+	}
+	return nil
+}
+
+// migrate makes the schema of an empty database.
+func migrate(ctx context.Context, tx *sql.Tx) error {
+	var v int
+	if err := tx.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&v); err != nil || v == version {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, schema+fmt.Sprintf(`; PRAGMA application_id = %d; PRAGMA user_version = %d`, applicationID, version))
+	return err
+}
+
+// Close waits for what is being appended, and closes the database. What is appended after that is refused.
+func (l *Log) Close() error {
+	l.once.Do(func() {
+		close(l.closing)
+		<-l.closed
+		l.err = l.closeDBs()
+	})
+	return l.err
+}
+
+func (l *Log) closeDBs() error {
+	var errs []error
+	for _, db := range []*sql.DB{l.read, l.write} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Watch implements [chat.Log]. It tells of what this process appends.
+func (l *Log) Watch(room string, moved func(head uint64)) (stop func()) {
+	return l.watchers.Add(room, moved)
+}
+
+var _ chat.Log = (*Log)(nil)

@@ -1,0 +1,124 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
+)
+
+// State implements [chat.Log].
+func (l *Log) State(ctx context.Context, name string) (chat.State, error) {
+	var s chat.State
+	err := l.snapshot(ctx, func(tx *sql.Tx) error {
+		r, err := roomOf(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		s = chat.State{Head: uint64(r.head), First: uint64(r.first)}
+		s.Epochs, err = epochsOf(ctx, tx, &r)
+		return err
+	})
+	return s, err
+}
+
+// snapshot calls read with a transaction, in which nothing changes.
+func (l *Log) snapshot(ctx context.Context, read func(tx *sql.Tx) error) error {
+	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("sqlite: %w", err)
+	}
+	err = read(tx)
+	_ = tx.Rollback() // nothing was written
+	if _, refused := errors.AsType[*chat.Error](err); err != nil && !refused {
+		return fmt.Errorf("sqlite: read: %w", err)
+	}
+	return err
+}
+
+// roomOf returns a room; one that is not known is empty.
+func roomOf(ctx context.Context, tx *sql.Tx, name string) (room, error) {
+	r := room{name: name, first: 1, oldest: 1}
+	err := tx.QueryRowContext(ctx, `SELECT id, head, first, oldest, bytes FROM rooms WHERE name = ?`, name).
+		Scan(&r.id, &r.head, &r.first, &r.oldest, &r.bytes)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return r, err
+}
+
+// epochsOf returns the database's epochs, and where in the room each begins.
+func epochsOf(ctx context.Context, tx *sql.Tx, r *room) ([]chat.Epoch, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT e.number, r.first FROM epochs e LEFT JOIN room_epochs r ON r.number = e.number AND r.room = ? ORDER BY e.number`, r.id)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var epochs []chat.Epoch
+	for rows.Next() {
+		var number int64
+		var first sql.NullInt64
+		if err := rows.Scan(&number, &first); err != nil {
+			return nil, err
+		}
+		epochs = append(epochs, chat.Epoch{Number: uint64(number), First: uint64(first.Int64)})
+	}
+	next := uint64(r.head) + 1
+	for i := len(epochs) - 1; i >= 0; i-- { // in which nothing was appended, it begins with the next one's
+		if epochs[i].First == 0 {
+			epochs[i].First = next
+		}
+		next = epochs[i].First
+	}
+	return epochs, rows.Err()
+}
+
+// Read implements [chat.Log].
+func (l *Log) Read(ctx context.Context, name string, seq uint64, maxBytes int) ([]chat.Record, error) {
+	var records []chat.Record
+	err := l.snapshot(ctx, func(tx *sql.Tx) error {
+		r, err := roomOf(ctx, tx, name)
+		if err != nil || seq > math.MaxInt64 || int64(seq) > r.head {
+			return err
+		}
+		if int64(seq) < r.first {
+			return &chat.Error{Code: rpc.OutOfRange, Reason: fmt.Sprintf("record %d has been trimmed, the first left is %d", seq, r.first)}
+		}
+		records, err = readRecords(ctx, tx, &r, int64(seq), maxBytes)
+		return err
+	})
+	return records, err
+}
+
+func readRecords(ctx context.Context, tx *sql.Tx, r *room, seq int64, maxBytes int) ([]chat.Record, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT key, epoch, time, sender, producer, message, body FROM records WHERE key >= ? AND key <= ? ORDER BY key`, r.key(seq), r.key(r.head))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var records []chat.Record
+	for bytes := 0; rows.Next(); seq++ {
+		var key, epoch, nanos int64
+		var producer, id sql.RawBytes
+		var rec chat.Record
+		if err := rows.Scan(&key, &epoch, &nanos, &rec.From, &producer, &id, &rec.Body); err != nil {
+			return nil, err
+		}
+		if key != r.key(seq) || len(producer) != len(rec.Producer) {
+			return nil, fmt.Errorf("the log has no record %d of %q, or a damaged one", seq, r.name)
+		}
+		bytes += len(rec.Body)
+		if len(records) > 0 && bytes > maxBytes {
+			break
+		}
+		rec.Position, rec.Time = position(epoch, seq), time.Unix(0, nanos).UTC()
+		rec.Producer, rec.ID = chat.Producer(producer), string(id)
+		records = append(records, rec)
+	}
+	return records, rows.Err()
+}

@@ -1,0 +1,134 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	sqlite3 "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
+)
+
+// A writer is the one connection that writes, with its statements.
+type writer struct {
+	conn *sql.Conn
+
+	begin, commit, rollback                *sql.Stmt
+	room, countRooms, addRoom, setRoom     *sql.Stmt
+	epoch, beginEpoch                      *sql.Stmt
+	addRecord, duplicate                   *sql.Stmt
+	sizes, sumSizes, trim                  *sql.Stmt
+	aging, firstYoung, forgettable, forget *sql.Stmt
+}
+
+func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := boundFile(ctx, conn, cfg.MaxFileBytes); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	w := &writer{conn: conn}
+	for _, s := range []struct {
+		stmt **sql.Stmt
+		text string
+	}{
+		{&w.begin, `BEGIN IMMEDIATE`},
+		{&w.commit, `COMMIT`},
+		{&w.rollback, `ROLLBACK`},
+		{&w.room, `SELECT id, head, first, oldest, bytes FROM rooms WHERE name = ?`},
+		{&w.countRooms, `SELECT count(*) FROM rooms`},
+		{&w.addRoom, `INSERT INTO rooms (name, head, first, oldest, bytes) VALUES (?, 0, 1, 1, 0) RETURNING id`},
+		{&w.setRoom, `UPDATE rooms SET head = ?, first = ?, oldest = ?, bytes = ? WHERE id = ?`},
+		{&w.epoch, `SELECT max(number) FROM epochs`},
+		{&w.beginEpoch, `INSERT OR IGNORE INTO room_epochs VALUES (?, ?, ?)`},
+		{&w.addRecord, `INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, producer, message, sender) DO NOTHING`},
+		{&w.duplicate, `SELECT key, epoch, hash FROM records WHERE room = ? AND producer = ? AND message = ? AND sender = ?`},
+		{&w.sizes, `SELECT length(body) FROM records WHERE key >= ? AND key < ? ORDER BY key`},
+		{&w.sumSizes, `SELECT coalesce(sum(length(body)), 0) FROM records WHERE key >= ? AND key < ?`},
+		{&w.trim, `UPDATE records SET body = NULL, time = ? WHERE key >= ? AND key < ?`},
+		{&w.aging, `SELECT name FROM rooms WHERE first <= head AND (SELECT time FROM records WHERE key = rooms.id << 40 | rooms.first) < ? LIMIT 1`},
+		{&w.firstYoung, `SELECT key FROM records WHERE key >= ? AND key <= ? AND time >= ? ORDER BY key LIMIT 1`},
+		{&w.forgettable, `SELECT name FROM rooms WHERE oldest < first AND (SELECT time FROM records WHERE key = rooms.id << 40 | rooms.oldest) < ? LIMIT 1`},
+		{&w.forget, `DELETE FROM records WHERE key >= ? AND key < ?`},
+	} {
+		if *s.stmt, err = conn.PrepareContext(ctx, s.text); err != nil { //nolint:sqlclosecheck // closed with the connection
+			return nil, errors.Join(err, conn.Close())
+		}
+	}
+	return w, nil
+}
+
+// boundFile sets how long the database's file may become on this connection; 0 is no bound.
+func boundFile(ctx context.Context, conn *sql.Conn, bytes int64) error {
+	if bytes <= 0 {
+		return nil
+	}
+	var page int64
+	if err := conn.QueryRowContext(ctx, `PRAGMA page_size`).Scan(&page); err != nil {
+		return err
+	}
+	_, err := conn.ExecContext(ctx, fmt.Sprintf(`PRAGMA max_page_count = %d`, max(1, bytes/page)))
+	return err
+}
+
+func (w *writer) exec(ctx context.Context, s *sql.Stmt, args ...any) error {
+	_, err := s.ExecContext(ctx, args...)
+	return err
+}
+
+// openWriter opens the connection anew if it was given up.
+func (l *Log) openWriter(ctx context.Context) error {
+	if l.w != nil {
+		return nil
+	}
+	w, err := newWriter(ctx, l.write, &l.cfg)
+	if err == nil {
+		l.w = w
+		l.cfg.Logger.Info("chat log opened anew", "file", l.path)
+	}
+	return err
+}
+
+// fail gives the connection up after an error: whatever it was in the midst of is rolled back with it.
+func (l *Log) fail() {
+	_ = l.w.conn.Raw(func(any) error { return driver.ErrBadConn }) // has the pool drop it
+	_ = l.w.conn.Close()
+	l.w = nil
+}
+
+// closeWriter ends the writer in order. All is on the disk then, whatever the durability.
+func (l *Log) closeWriter() {
+	ctx := context.Background()
+	if l.w == nil || l.cfg.Durability == Fsync {
+		return
+	}
+	for _, s := range []string{`PRAGMA synchronous = FULL`, `PRAGMA wal_checkpoint(TRUNCATE)`, `UPDATE meta SET unsynced = 0`} {
+		if _, err := l.w.conn.ExecContext(ctx, s); err != nil {
+			l.cfg.Logger.Error("chat log failed", "file", l.path, "doing", "close", "err", err)
+			return
+		}
+	}
+}
+
+// refusal turns an error of the database, which has taken nothing, into what publishers may know.
+func (l *Log) refusal(doing string, err error) error {
+	l.cfg.Logger.Error("chat log failed", "file", l.path, "doing", doing, "err", err)
+	if e, ok := errors.AsType[*sqlite3.Error](err); ok {
+		switch e.Code() & 0xff {
+		case lib.SQLITE_FULL:
+			return &chat.Error{Code: rpc.ResourceExhausted, Reason: "the disk of the log is full"}
+		case lib.SQLITE_READONLY:
+			return &chat.Error{Code: rpc.Unavailable, Reason: "the log cannot be written"}
+		case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+			return &chat.Error{Code: rpc.Unavailable, Reason: "the log is damaged"}
+		}
+	}
+	return &chat.Error{Code: rpc.Unavailable, Reason: "the log does not answer"}
+}
