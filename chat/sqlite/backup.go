@@ -32,7 +32,8 @@ func Backup(ctx context.Context, from, to string) error {
 		if err == nil {
 			_, err = db.ExecContext(ctx, `VACUUM INTO ?`, temp)
 		}
-		if err = errors.Join(err, db.Close()); err != nil {
+		err = errors.Join(err, db.Close())
+		if err != nil {
 			return err
 		}
 		return markCopied(ctx, temp)
@@ -65,7 +66,8 @@ func anew(to string, write func(temp string) error) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	err = errors.Join(err, f.Close())
+	if err != nil {
 		return err
 	}
 	return os.Link(temp, to) // and not Rename, which would replace a file that has come meanwhile

@@ -91,7 +91,7 @@ func (a *acked) runAndKill(t *testing.T, path string, after time.Duration) {
 	for _, positions := range a {
 		args = append(args, strconv.Itoa(len(positions)))
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], args...) //nolint:gosec // this test
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

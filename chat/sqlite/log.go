@@ -96,7 +96,7 @@ func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 // makePrivate makes an empty file that only its owner can read, unless there is a file: what SQLite puts beside it
 // has the same mode.
 func makePrivate(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) //nolint:gosec // the caller's file
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil
 	}

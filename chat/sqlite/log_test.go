@@ -69,7 +69,7 @@ func epoch(t *testing.T, l chat.Log) uint64 {
 }
 
 func TestTheLogIsALog(t *testing.T) {
-	chattest.Log(t, func(t *testing.T) chat.Log { //nolint:thelper // it makes one
+	chattest.Log(t, func(t *testing.T) chat.Log {
 		return open(t, newPath(t), sqlite.Config{})
 	})
 }
@@ -91,6 +91,7 @@ func TestC1PositionsGoOnAfterARestart(t *testing.T) {
 	l := open(t, path, sqlite.Config{})
 	first := mustAdd(t, l, "r", "1", "x")
 	require.NoError(t, l.Close())
+	assert.NoFileExists(t, path+"-wal", "a log that was closed is one file")
 	l = open(t, path, sqlite.Config{})
 	again := mustAdd(t, l, "r", "1", "x")
 	assert.True(t, again.Duplicate)
@@ -134,9 +135,7 @@ func TestC4AnEpochIsKnownInEveryRoom(t *testing.T) {
 	path := newPath(t)
 	var epochs []uint64
 	for i := range 4 {
-		l, err := sqlite.Open(t.Context(), path, sqlite.Config{Durability: sqlite.OS})
-		require.NoError(t, err)
-		defer func() { assert.NoError(t, l.Close()) }()
+		l := open(t, path, sqlite.Config{Durability: sqlite.OS})
 		epochs = append(epochs, epoch(t, l))
 		if i != 2 {
 			mustAdd(t, l, "r", fmt.Sprint(i), "x")

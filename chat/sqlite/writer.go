@@ -16,7 +16,8 @@ import (
 
 // A writer is the one connection that writes, with its statements.
 type writer struct {
-	conn *sql.Conn
+	conn  *sql.Conn
+	stmts []*sql.Stmt // all of the following
 
 	begin, commit, rollback                *sql.Stmt
 	room, countRooms, addRoom, setRoom     *sql.Stmt
@@ -58,11 +59,21 @@ func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
 		{&w.forgettable, `SELECT name FROM rooms WHERE oldest < first AND (SELECT time FROM records WHERE key = rooms.id << 40 | rooms.oldest) < ? LIMIT 1`},
 		{&w.forget, `DELETE FROM records WHERE key >= ? AND key < ?`},
 	} {
-		if *s.stmt, err = conn.PrepareContext(ctx, s.text); err != nil { //nolint:sqlclosecheck // closed with the connection
-			return nil, errors.Join(err, conn.Close())
+		if *s.stmt, err = conn.PrepareContext(ctx, s.text); err != nil { //nolint:sqlclosecheck // see close
+			return nil, errors.Join(err, w.close())
 		}
+		w.stmts = append(w.stmts, *s.stmt)
 	}
 	return w, nil
+}
+
+// close closes the statements, each of which would keep the database open, and gives the connection back.
+func (w *writer) close() error {
+	var errs []error
+	for _, s := range w.stmts {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(append(errs, w.conn.Close())...)
 }
 
 // boundFile sets how long the database's file may become on this connection; 0 is no bound.
@@ -98,23 +109,29 @@ func (l *Log) openWriter(ctx context.Context) error {
 
 // fail gives the connection up after an error: whatever it was in the midst of is rolled back with it.
 func (l *Log) fail() {
-	_ = l.w.conn.Raw(func(any) error { return driver.ErrBadConn }) // has the pool drop it
-	_ = l.w.conn.Close()
+	w := l.w
 	l.w = nil
+	for _, s := range w.stmts {
+		_ = s.Close()
+	}
+	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn }) // has the pool drop it
+	_ = w.conn.Close()                                           // says that it has
 }
 
 // closeWriter ends the writer in order. All is on the disk then, whatever the durability.
 func (l *Log) closeWriter() {
-	ctx := context.Background()
-	if l.w == nil || l.cfg.Durability == Fsync {
+	if l.w == nil {
 		return
 	}
-	for _, s := range []string{`PRAGMA synchronous = FULL`, `PRAGMA wal_checkpoint(TRUNCATE)`, `UPDATE meta SET unsynced = 0`} {
-		if _, err := l.w.conn.ExecContext(ctx, s); err != nil {
-			l.cfg.Logger.Error("chat log failed", "file", l.path, "doing", "close", "err", err)
-			return
+	if l.cfg.Durability != Fsync {
+		for _, s := range []string{`PRAGMA synchronous = FULL`, `PRAGMA wal_checkpoint(TRUNCATE)`, `UPDATE meta SET unsynced = 0`} {
+			if _, err := l.w.conn.ExecContext(context.Background(), s); err != nil {
+				_ = l.refusal("close", err) // logs it, and the next one to open it begins a new epoch
+				break
+			}
 		}
 	}
+	_ = l.w.close() // what fails here has been committed
 }
 
 // refusal turns an error of the database, which has taken nothing, into what publishers may know.

@@ -42,7 +42,7 @@ func (l limitFlags) apply(cfg *transport.Config) error {
 }
 
 // orNone turns the 0 of a flag, which is none, into a configuration's, where 0 is the default.
-func orNone[T int | time.Duration](v T) T {
+func orNone[T int | int64 | time.Duration](v T) T {
 	if v == 0 {
 		return -1
 	}

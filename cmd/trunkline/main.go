@@ -59,9 +59,13 @@ func commands() []*command {
 	return []*command{
 		{name: "serve", args: "", line: "run a server", help: serveHelp, run: (*app).serve},
 		{name: "chat", args: "ROOM...", line: "talk in rooms", help: chatHelp, run: (*app).chat},
+		{name: "send", args: "ROOM TEXT | -", line: "say a line, and wait until it is in the log", help: sendHelp, run: (*app).send},
+		{name: "tail", args: "ROOM", line: "print a room's lines", help: tailHelp, run: (*app).tail},
 		{name: "status", args: "", line: "show what a running server does", help: statusHelp, run: (*app).status},
 		{name: "call", args: "METHOD [JSON | -]", line: "call a method and print its reply", help: callHelp, run: (*app).call},
 		{name: "policy", args: "check FILE", line: "check who may do what", help: policyHelp, run: (*app).policy},
+		{name: "backup", args: "FILE", line: "copy a home's rooms to a file", help: backupHelp, run: (*app).backup},
+		{name: "restore", args: "FILE", line: "make such a file the rooms of a home", help: restoreHelp, run: (*app).restore},
 		{name: "certs", args: "COMMAND", line: "keys, certificates and pins", help: certsHelp, run: (*app).certs},
 	}
 }

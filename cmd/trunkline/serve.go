@@ -24,6 +24,9 @@ const serveHelp = `examples:
   trunkline serve --policy policy.toml               who may do what: trunkline help policy
   trunkline serve --ca ca.crt --cert server.crt --key server.key   with a PKI of your own
   trunkline serve --metrics :9464                    for Prometheus, at http://127.0.0.1:9464/metrics
+  trunkline serve --retain-age 720h                  forget lines after 30 days
+
+Rooms are kept in rooms.db in the home; a line is acknowledged when it is on the disk.
 
 The first run makes an authority, a server certificate and an identity for the
 local user in the home. When the server is ready it prints a line on stdout,
@@ -33,13 +36,14 @@ finish. A second signal aborts. SIGHUP reads the policy again, if there is one.
 `
 
 // serve runs a server until a signal drains it.
-func (a *app) serve(ctx context.Context, c *command, args []string) error {
+func (a *app) serve(ctx context.Context, c *command, args []string) (ended error) {
 	fs := flagSet(c)
 	listen := fs.String("listen", defaultServer, "`HOST:PORT` to listen on")
 	homeDir := a.homeFlag(fs)
 	sans := fs.StringSlice("san", nil, "further host `NAME` or address for the server certificate")
 	drain := fs.Duration("drain-timeout", 10*time.Second, "how long a drain waits for work in flight")
 	metricsAddr := fs.String("metrics", "", "`HOST:PORT` to answer Prometheus at, over HTTP, for whoever can reach it; without a host on loopback")
+	storage := a.storageFlags(fs)
 	limits := a.limitFlags(fs)
 	policyFile := fs.String("policy", "", "`FILE` that says who may do what (see trunkline help policy); SIGHUP reads it again")
 	pki := pkiFlagsOf(fs)
@@ -111,9 +115,14 @@ func (a *app) serve(ctx context.Context, c *command, args []string) error {
 	}
 	guard := newGate(cred.ID().Domain, policy)
 
+	records, closeRecords, err := storage.open(ctx, home.Dir(), log)
+	if err != nil {
+		return err
+	}
+	defer func() { ended = errors.Join(ended, closeRecords()) }()
 	calls := rpc.Config{Logger: log}
 	chats := chat.Config{
-		Log:    chat.NewMemoryLog(chat.MemoryLogConfig{}),
+		Log:    records,
 		Domain: cred.ID().Domain,
 		Logger: log,
 

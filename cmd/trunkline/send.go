@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+const sendHelp = `examples:
+  trunkline send ops "backup done"     say one line, and print its position
+  make 2>&1 | trunkline send ops -     say each line of stdin
+  trunkline send ops - --json < notes  and print each answer as a line of JSON
+
+It exits with 0 when every line is in the room's log. A line that is refused is told on
+stderr, and the exit code is 1 then, but the others are said. When the connection is lost it goes
+on as soon as it can, for at most --wait; then it exits with 5 and says how many lines are
+unacknowledged, which may or may not be in the log.
+`
+
+// send says lines in a room, and prints where they are in its log.
+func (a *app) send(ctx context.Context, c *command, args []string) error {
+	fs := flagSet(c)
+	client := a.clientFlags(fs)
+	asJSON := fs.Bool("json", false, "print one JSON object a line")
+	wait := fs.Duration("wait", 10*time.Second, "how long to wait for a server when the connection is lost")
+	rest, err := a.parse(c, fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 2 {
+		return withHint(usagef("send takes a room and a text, or -"), "trunkline send ROOM TEXT")
+	}
+	if err := chat.ValidRoom(rest[0]); err != nil {
+		return usagef("room %q: %s", rest[0], err)
+	}
+	var lines lineReader = &oneLine{text: rest[1]}
+	if rest[1] == "-" {
+		lines = &pipe{bufio.NewReader(a.stdin)}
+	}
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
+	session, err := a.dial(ctx, client, true)
+	if err != nil {
+		return err
+	}
+	s := &sending{room: rest[0], patience: newPatience(ctx, *wait), out: &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}}
+	defer s.patience.stop()
+	if err := errors.Join(s.run(session, lines), s.out.err()); err != nil {
+		session.Abort(transport.Aborted, "client failed")
+		return err
+	}
+	if err := release(ctx, session); err != nil {
+		return err
+	}
+	if n := int(s.refused.Load()); n > 0 {
+		return fmt.Errorf("%d of %d lines were refused", n, n+s.sent)
+	}
+	return nil
+}
+
+// oneLine is a text as a lineReader.
+type oneLine struct {
+	text string
+	read bool
+}
+
+func (l *oneLine) readLine() (string, error) {
+	if l.read {
+		return "", io.EOF
+	}
+	l.read = true
+	return l.text, nil
+}
+
+// A sending is one run of send.
+type sending struct {
+	room     string
+	patience *patience
+	out      *printer
+	sent     int
+	refused  atomic.Int64
+}
+
+// run says all lines, and returns when each has its answer.
+func (s *sending) run(session *transport.Session, lines lineReader) error {
+	client, err := chat.NewClient(s.patience.ctx, session, chat.ClientConfig{})
+	if err != nil {
+		return err
+	}
+	if err := client.Join(s.patience.ctx, s.room, chat.Live()); err != nil {
+		return err
+	}
+	var input chan error
+	for {
+		event, err := client.Next(s.patience.ctx)
+		switch {
+		case errors.Is(err, io.EOF): // all is answered
+			return <-input
+		case err != nil:
+			return s.patience.explain(err, client.Unacknowledged())
+		}
+		switch e := event.(type) {
+		case *chat.Joined:
+			input = make(chan error, 1)
+			go func() { input <- s.sayAll(client, lines) }() // it may be left behind in a read of stdin, which can't be ended
+		case *chat.Sent:
+			s.sent++
+			s.print(e)
+		case *chat.Rejected:
+			if e.Request == chat.RequestJoin {
+				return fmt.Errorf("can't join %s: %s", e.Room, e.Reason)
+			}
+			s.refuse(&chat.Error{Code: e.Code, Reason: e.Reason})
+		default:
+			s.patience.note(event)
+		}
+	}
+}
+
+func (s *sending) print(e *chat.Sent) {
+	if s.out.asJSON {
+		s.out.print(eventOf(e))
+	} else {
+		s.out.print(positionEvent(e.Position))
+	}
+}
+
+// refuse tells that a line was refused.
+func (s *sending) refuse(e *chat.Error) {
+	s.refused.Add(1)
+	s.out.complain("refused: " + e.Error())
+}
+
+// sayAll publishes all lines, and ends the sending half behind them.
+func (s *sending) sayAll(client *chat.Client, lines lineReader) error {
+	for {
+		line, err := lines.readLine()
+		if errors.Is(err, io.EOF) {
+			return closeIfOpen(client)
+		}
+		if err == nil && strings.TrimSpace(line) == "" {
+			continue
+		}
+		if err == nil {
+			_, err = client.Publish(s.patience.ctx, s.room, line)
+		}
+		if e, ok := errors.AsType[*chat.Error](err); ok { // of this side
+			s.refuse(e)
+			continue
+		}
+		if errors.Is(err, errLineTooLong) {
+			s.refuse(&chat.Error{Code: rpc.InvalidArgument, Reason: err.Error()})
+			continue
+		}
+		if err != nil {
+			return errors.Join(err, closeIfOpen(client))
+		}
+	}
+}
+
+// closeIfOpen ends the sending half of a client's stream, unless that has ended.
+func closeIfOpen(client *chat.Client) error {
+	if err := client.Close(); !errors.Is(err, chat.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// positionEvent prints a position.
+type positionEvent chat.Position
+
+func (p positionEvent) line() string { return chat.Position(p).String() }
+
+// patience bounds for how long a command waits for a server that it has lost.
+type patience struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wait   time.Duration
+	cut    *transport.Error // how the connection ended; nil while there is one
+	timer  *time.Timer
+}
+
+func newPatience(ctx context.Context, wait time.Duration) *patience {
+	p := &patience{wait: wait}
+	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	return p
+}
+
+// note follows the events that say whether there is a connection.
+func (p *patience) note(e chat.Event) {
+	switch e := e.(type) {
+	case *chat.Detached:
+		p.cut = e.Err
+		p.timer = time.AfterFunc(p.wait, func() { p.cancel(errPatience) })
+	case *chat.Resumed:
+		p.cut = nil
+		p.timer.Stop()
+	}
+}
+
+func (p *patience) stop() {
+	p.cancel(nil)
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+var errPatience = errors.New("the server did not come back")
+
+// explain says what err means when so many lines are unacknowledged.
+func (p *patience) explain(err error, lines int) error {
+	if !errors.Is(err, errPatience) {
+		return err
+	}
+	reason := fmt.Sprintf("%s within %v", errPatience, p.wait)
+	if lines > 0 {
+		reason += ": " + unacknowledged(lines) + ", and may not have been sent"
+	}
+	return &transport.Error{Code: transport.Lost, Reason: reason, Err: p.cut}
+}
