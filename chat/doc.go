@@ -4,9 +4,10 @@
 // # Server
 //
 // A [Server] serves the chat streams of sessions from a [Log]. A room with members is an actor: one
-// goroutine, which appends what waits in one call, and only then acknowledges and shows it. It never
-// writes to a stream. The newest events, each encoded once, stand in a ring of bounded size; a
-// subscriber is a cursor into it, and each stream's own writer takes from there what comes
+// goroutine, which appends what waits in one call, and only then acknowledges and shows it. It waits
+// for no stream: what it has just appended it writes, as one frame made once, to the subscribers whose streams take it at once.
+// The newest events, each encoded once, stand in a ring of bounded size; a
+// subscriber is a cursor into it, and each stream's own writer takes from there what else comes
 // next. Who has fallen behind the ring reads the log, in pieces and at its own pace. So the log is the queue,
 // and a slow reader costs what a fast one does.
 //
@@ -27,8 +28,8 @@
 //
 // # Log
 //
-// A [Log] gives positions and finds duplicates. [MemoryLog] keeps it in memory. Others are tested
-// with package chattest. Several servers may share one.
+// A [Log] gives positions and finds duplicates. [MemoryLog] keeps it in memory, and
+// package sqlite in a database. Others are tested with package chattest. Several servers may share one.
 //
 // # Positions
 //
