@@ -73,7 +73,11 @@ func (a *agent) start() (do func(what string) (answer, error), ready answer, err
 		return nil, answer{}, fmt.Errorf("no peer %q", a.role.Peer)
 	}
 	if a.role.Server {
-		srv, err := p.serve(a.role.Suite, a.role.Keys)
+		serve := func() (server, error) { return p.serve(a.role.Suite, a.role.Keys) }
+		if a.role.Dir != "" {
+			serve = func() (server, error) { return p.serveDurable(a.role.Dir, a.role.Keys) }
+		}
+		srv, err := serve()
 		if err != nil {
 			return nil, answer{}, err
 		}

@@ -110,6 +110,15 @@ func newFanout(d chatDialer, w *work) (load, error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
+	if w.Stalled {
+		st, ok := d.(staller)
+		if !ok {
+			return nil, errors.New("the peer has no subscriber that stalls")
+		}
+		if err := st.stall(room); err != nil {
+			return nil, fmt.Errorf("stalled subscriber: %w", err)
+		}
+	}
 	if f.pub, err = d.publisher(room); err != nil {
 		return nil, fmt.Errorf("publisher: %w", err)
 	}
@@ -206,6 +215,9 @@ func (f *fanout) run(s *section) error {
 		if err == nil {
 			err = f.token()
 		}
+	}
+	if err == nil {
+		err = f.pub.acknowledged()
 	}
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ type role struct {
 	Addr    string // of the server, for clients
 	Keys    *keySet
 	Work    work
+	Dir     string // of what a server is to keep
 	Profile string // path and beginning of the names of profiles; none if empty
 }
 

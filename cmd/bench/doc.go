@@ -35,6 +35,9 @@
 //	                    as all of them get every one. An operation is a delivery. 512 lines may be on
 //	                    their way at once, for all peers alike, so that nobody is fast by losing any
 //	fanout-100-paced    100 lines a second; latency from the time at which the line was due
+//	fanout-100-fsync    as fanout-100, each line on the disk before it is acknowledged and shown: beside JetStream with
+//	                    sync_interval: always
+//	fanout-100-stalled  the same, with one more subscriber, which reads nothing
 //	establish-KEY       full handshake with mutual TLS, hello and its answer, then release; 8 at a time, each
 //	                    from a socket of its own; extra dial_p50_us and dial_p99_us without the release
 //	idle-N              the server holds N sessions that have joined a room. per_second is N, the sessions held;

@@ -275,6 +275,8 @@ func (p *floorPublisher) publish(line []byte) error {
 	return err
 }
 
+func (p *floorPublisher) acknowledged() error { return nil }
+
 func (p *floorPublisher) write() {
 	var out []byte
 	for {

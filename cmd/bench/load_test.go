@@ -92,6 +92,7 @@ type publisherFunc func(line []byte) error
 
 func (f publisherFunc) publish(line []byte) error { return f(line) }
 func (f publisherFunc) Close() error              { return nil }
+func (f publisherFunc) acknowledged() error       { return nil }
 
 func TestFanoutCountsEveryDelivery(t *testing.T) {
 	f := testFanout(3, 8, func(_ int, line []byte) [][]byte { return [][]byte{line} })

@@ -12,8 +12,14 @@ type peer struct {
 	name      string
 	unaryOnly bool // it has no streams
 
+	durableOnly bool // it takes part only where lines are on the disk before they are acknowledged
+
 	// serve starts the server of a suite on a port of the loopback of its choice.
 	serve func(suite string, keys *keySet) (server, error)
+
+	// serveDurable is serve for the chat works that ask for lines on the disk, which it keeps in dir. Who has none takes no
+	// part in them.
+	serveDurable func(dir string, keys *keySet) (server, error)
 
 	rpc     func(addr string, keys *keySet) (rpcConn, error)
 	chat    func(addr string, keys *keySet) (chatDialer, error)
@@ -55,12 +61,21 @@ type chatDialer interface {
 	publisher(room string) (publisher, error)
 }
 
+// A staller is a chatDialer with subscribers that read nothing.
+type staller interface {
+	// stall subscribes one, for as long as the process lives.
+	stall(room string) error
+}
+
 // A publisher publishes lines.
 type publisher interface {
 	io.Closer
 
 	// publish may keep a line back for as long as it takes to write those before it. It copies it.
 	publish(line []byte) error
+
+	// acknowledged waits until the server has acknowledged all lines, if it does that.
+	acknowledged() error
 }
 
 // A sessionDialer makes sessions.
@@ -94,6 +109,7 @@ func peers() []*peer {
 		connectPeer("connect-h3"),
 		netrpcPeer(),
 		natsPeer(),
+		jetstreamPeer(),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -30,7 +31,10 @@ type usageDelta struct {
 }
 
 // A pair is the two processes of a peer.
-type pair struct{ server, client *child }
+type pair struct {
+	server, client *child
+	dir            string // of what the server keeps; "" if it keeps nothing
+}
 
 func (p *pair) stop() {
 	if p.client != nil {
@@ -38,6 +42,9 @@ func (p *pair) stop() {
 	}
 	if p.server != nil {
 		p.server.stop()
+	}
+	if p.dir != "" {
+		_ = os.RemoveAll(p.dir) // it is in the system's folder of what may go
 	}
 }
 
@@ -105,7 +112,12 @@ func (r *runner) interleave(ctx context.Context, w *work, turns [][]*turn, errs 
 }
 
 // does says whether the peer can do the work.
-func (p *peer) does(w *work) bool { return w.calls() || !p.unaryOnly }
+func (p *peer) does(w *work) bool {
+	if w.Kind == kindFsync {
+		return p.serveDurable != nil
+	}
+	return !p.durableOnly && (w.calls() || !p.unaryOnly)
+}
 
 // start starts the processes of a peer, with the connections that the work needs.
 func (r *runner) start(ctx context.Context, p *peer, w *work) (*pair, error) {
@@ -115,7 +127,14 @@ func (r *runner) start(ctx context.Context, p *peer, w *work) (*pair, error) {
 	}
 	both := new(pair)
 	var err error
+	if w.Kind == kindFsync {
+		if both.dir, err = os.MkdirTemp("", "bench-"); err != nil {
+			return nil, err
+		}
+		ro.Dir = both.dir
+	}
 	if both.server, err = startChild(ctx, &ro, nil); err != nil {
+		both.stop()
 		return nil, err
 	}
 	ro.Server, ro.Addr = false, both.server.ready.Addr

@@ -24,7 +24,8 @@ const caveats = `caveats
     presence. Peers have their default configuration, but for stream limits that fit 256 callers,
     timeouts of connections that wait for their turn, and connect's compression, which is off.
   All use TLS 1.3 with the same client and server certificates and no resumption.
-  In fan-outs trunkline keeps a log in memory and acknowledges each line; floor and nats do neither.
+  In fan-outs trunkline keeps a log in memory and acknowledges each line; floor and nats do neither. In those
+    with fsync or a stalled subscriber, it and jetstream have each line on the disk before it is acknowledged and shown.
   Figures are medians over the rounds. Where (min – max) is wide, something else ran on the machine.
 `
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -154,7 +155,7 @@ func (t trunklineSurvivor) move(ctx context.Context) error { return t.s.Migrate(
 func (t trunklineSurvivor) close() { t.s.Abort(transport.Aborted, "") }
 
 func serveTrunklineOn(pc net.PacketConn, key [32]byte, keys *keySet) (stop func(), err error) {
-	s, err := newTrunklineServer(suiteSession, keys, func(cfg *transport.Config) { cfg.PacketConn, cfg.StatelessResetKey = pc, &key })
+	s, err := newTrunklineServer(suiteSession, keys, chat.NewMemoryLog(chat.MemoryLogConfig{}), func(cfg *transport.Config) { cfg.PacketConn, cfg.StatelessResetKey = pc, &key })
 	if err != nil {
 		return nil, err
 	}

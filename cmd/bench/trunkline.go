@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/chat/sqlite"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
@@ -38,6 +40,8 @@ func trunklinePeer() *peer {
 		session: newTrunklineDialer,
 		serveOn: serveTrunklineOn,
 		survive: surviveTrunkline,
+
+		serveDurable: serveTrunklineDurable,
 	}
 }
 
@@ -60,11 +64,19 @@ type trunklineServer struct{ srv *transport.Server }
 func (s *trunklineServer) Addr() string { return s.srv.Addr().String() }
 
 func serveTrunkline(suite string, keys *keySet) (server, error) {
-	return newTrunklineServer(suite, keys, func(*transport.Config) {})
+	return newTrunklineServer(suite, keys, chat.NewMemoryLog(chat.MemoryLogConfig{}), func(*transport.Config) {})
+}
+
+func serveTrunklineDurable(dir string, keys *keySet) (server, error) {
+	log, err := sqlite.Open(context.Background(), filepath.Join(dir, "rooms.db"), sqlite.Config{}) // ends with the process
+	if err != nil {
+		return nil, err
+	}
+	return newTrunklineServer(suiteChat, keys, log, func(*transport.Config) {})
 }
 
 // newTrunklineServer starts a server whose configuration change may change.
-func newTrunklineServer(suite string, keys *keySet, change func(cfg *transport.Config)) (*trunklineServer, error) {
+func newTrunklineServer(suite string, keys *keySet, log chat.Log, change func(cfg *transport.Config)) (*trunklineServer, error) {
 	cred, err := keys.credentials(keys.Server)
 	if err != nil {
 		return nil, err
@@ -89,7 +101,7 @@ func newTrunklineServer(suite string, keys *keySet, change func(cfg *transport.C
 		}
 		return nil
 	})
-	rooms := chat.NewServer(chat.Config{Log: chat.NewMemoryLog(chat.MemoryLogConfig{}), Domain: cred.ID().Domain})
+	rooms := chat.NewServer(chat.Config{Log: log, Domain: cred.ID().Domain})
 	cfg := &transport.Config{
 		Credentials: cred,
 		Addr:        "127.0.0.1:0",

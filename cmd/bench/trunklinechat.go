@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/chat"
@@ -82,6 +83,11 @@ func (d *trunklineChat) subscribe(room string, s *subscriber) (io.Closer, error)
 	return m, nil
 }
 
+func (d *trunklineChat) stall(room string) error {
+	_, err := d.join(room)
+	return err
+}
+
 func (d *trunklineChat) publisher(room string) (publisher, error) {
 	m, err := d.join(room)
 	if err != nil {
@@ -120,6 +126,20 @@ func (p *trunklinePublisher) publish(line []byte) error {
 	}
 	_, err := p.Publish(context.Background(), p.room, string(line))
 	return err
+}
+
+func (p *trunklinePublisher) acknowledged() error {
+	for deadline := time.Now().Add(turnTime); p.Unacknowledged() > 0; time.Sleep(time.Millisecond) {
+		select {
+		case err := <-p.failed:
+			return err
+		default:
+		}
+		if time.Now().After(deadline) {
+			return errors.New("lines are not acknowledged")
+		}
+	}
+	return nil
 }
 
 // trunklineDialer makes sessions with the default timeouts.

@@ -25,6 +25,7 @@ const (
 	kindBeside    kind = "beside"
 	kindFanout    kind = "fanout"
 	kindPaced     kind = "paced"
+	kindFsync     kind = "fsync"
 	kindEstablish kind = "establish"
 	kindIdle      kind = "idle"
 	kindReconnect kind = "reconnect"
@@ -41,6 +42,8 @@ type work struct {
 	Size int   // of a payload, in bytes
 	Room bool  // idle: with a joined room
 	Goal int64 // bulk: how many bytes
+
+	Stalled bool // fsync: there is one more subscriber, which reads nothing
 
 	// Warm and Measure are how long a turn takes. Bulk takes what it takes.
 	Warm, Measure time.Duration
@@ -110,6 +113,8 @@ func worksOf(suite string, quick bool) []work {
 			all = append(all, work{Name: fmt.Sprintf("fanout-%d", n), Kind: kindFanout, N: n, Size: lineSize, Measure: seconds(3, 0.5)})
 		}
 		all = append(all, work{Name: "fanout-100-paced", Kind: kindPaced, N: 100, Size: lineSize, Warm: seconds(1, 0.2), Measure: seconds(5, 1)})
+		all = append(all, work{Name: "fanout-100-fsync", Kind: kindFsync, N: 100, Size: lineSize, Measure: seconds(3, 0.5)})
+		all = append(all, work{Name: "fanout-100-stalled", Kind: kindFsync, N: 100, Size: lineSize, Stalled: true, Measure: seconds(3, 0.5)})
 	case suiteSession:
 		all = append(all,
 			work{Name: "establish-p256", Kind: kindEstablish, N: 8, P256: true, Measure: seconds(4, 0.8)},
