@@ -71,8 +71,12 @@ func (r *receiver) Read(p []byte) (int, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, err
 	}
+	canceled := s.ended.Load()&recvEnded != 0 // by CancelRead: this is the only reader
 	s.end(recvEnded)
 	if errors.Is(err, io.EOF) {
+		if canceled { // after which quic-go takes the peer's reset for the end of all
+			return n, &StreamError{Code: StreamCanceled}
+		}
 		return n, err
 	}
 	if s.rejected.Load() {
