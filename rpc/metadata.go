@@ -52,6 +52,9 @@ func (m Metadata) memory() int {
 	return n
 }
 
+// Validate returns nil if callers and handlers may send the metadata, as far as its keys go.
+func (m Metadata) Validate() error { return m.checkOwn() }
+
 // checkOwn says whether users of this side may send the metadata.
 func (m Metadata) checkOwn() error {
 	for _, f := range m {

@@ -17,7 +17,7 @@ const (
 	exitRefused  = 3 // the server refused the session, or its key is not the expected one
 	exitAborted  = 4 // the session was aborted
 	exitLost     = 5 // the server was lost, or never reached, or there is none for lines that are unacknowledged
-	exitAnswered = 6 // the call was answered with an error status
+	exitAnswered = 6 // the call was answered with an error status, or its time was up
 )
 
 // A usageError is a fault of the command line.
@@ -50,8 +50,8 @@ func exitCode(err error) int {
 	if isRefused(err) {
 		return exitRefused
 	}
-	if e, ok := errors.AsType[*rpc.Error](err); ok && e.Remote {
-		return exitAnswered
+	if e, ok := errors.AsType[*rpc.Error](err); ok && (e.Remote || e.Code() == rpc.DeadlineExceeded) {
+		return exitAnswered // both sides have a clock, and it is chance whose is first
 	}
 	return exitError
 }
@@ -80,6 +80,11 @@ func exitCodeOf(code transport.CloseCode) int {
 // report prints err, and what can be done about it, to stderr.
 func (a *app) report(err error) {
 	_, _ = fmt.Fprintf(a.stderr, "trunkline: error: %s\n", plain(err.Error()))
+	if e, ok := errors.AsType[*callError](err); ok {
+		for _, line := range e.lines() {
+			_, _ = fmt.Fprintf(a.stderr, "trunkline: %s\n", line)
+		}
+	}
 	if hint := hintFor(err); hint != "" {
 		_, _ = fmt.Fprintf(a.stderr, "trunkline: hint: %s\n", hint)
 	}

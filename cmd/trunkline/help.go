@@ -18,6 +18,7 @@ try it, on one machine:
   trunkline chat lobby                                  in a second one
   trunkline chat lobby --as bob                         in a third, as somebody else
   trunkline call trunkline.Echo/Say '{"text":"hi"}'     a procedure of the server's
+  trunkline methods                                     and which there are
 
 commands:
 `
@@ -32,8 +33,8 @@ environment:
 exit codes:
   0 released or drained        4 the session was aborted
   1 another error              5 the server was lost, or never reached
-  2 usage                      6 the call was answered with an error status
-  3 refused
+  2 usage                      6 the call was answered with an error status,
+  3 refused                      or its time was up
 `
 
 // errHelped ends a command that was asked for its help and has printed it.

@@ -63,6 +63,7 @@ func commands() []*command {
 		{name: "tail", args: "ROOM", line: "print a room's lines", help: tailHelp, run: (*app).tail},
 		{name: "status", args: "", line: "show what a running server does", help: statusHelp, run: (*app).status},
 		{name: "call", args: "METHOD [JSON | -]", line: "call a method and print its reply", help: callHelp, run: (*app).call},
+		{name: "methods", args: "[METHOD]", line: "list a server's methods, or describe one", help: methodsHelp, run: (*app).methods},
 		{name: "policy", args: "check FILE", line: "check who may do what", help: policyHelp, run: (*app).policy},
 		{name: "backup", args: "FILE", line: "copy a home's rooms to a file", help: backupHelp, run: (*app).backup},
 		{name: "restore", args: "FILE", line: "make such a file the rooms of a home", help: restoreHelp, run: (*app).restore},
