@@ -84,6 +84,9 @@ func (a *app) listMethods(ctx context.Context, conn rpc.Conn, asJSON bool) error
 
 // methodTraits returns what is to be said of a method beside its name.
 func methodTraits(m *reflection.Method) string {
+	if m.Resumable {
+		return m.Kind + ", resumable"
+	}
 	return m.Kind
 }
 

@@ -82,8 +82,16 @@ func (p *progress) line(now time.Time) string {
 		parts = append(parts, fmt.Sprintf("sent %d (%s)", n, bytesText(p.sentBytes.Load())))
 	}
 	parts = append(parts, fmt.Sprintf("received %d (%s)", p.received.Load(), bytesText(p.receivedBytes.Load())),
-		now.Sub(p.began).Round(100*time.Millisecond).String())
+		elapsed(now.Sub(p.began)))
 	return strings.Join(parts, ", ")
+}
+
+// elapsed returns a time whose text does not jump: to a tenth of a second, and to a second when there are minutes.
+func elapsed(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return d.Round(time.Second).String()
 }
 
 // Write writes lines to the terminal, in the place of what is shown.

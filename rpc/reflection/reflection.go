@@ -27,6 +27,8 @@ type ListResponse struct {
 type Method struct {
 	Name string `json:"name"` // package.Service/Method
 	Kind string `json:"kind"` // unary, server_stream, client_stream or bidi: see rpc.Kind
+
+	Resumable bool `json:"resumable,omitempty"` // a call of it goes on after a reconnect: see rpc.Resumable
 }
 
 // A DescribeRequest asks for one method.
@@ -123,7 +125,7 @@ func (s *Service) Describe(ctx context.Context, req *DescribeRequest) (*Describe
 }
 
 func methodOf(info rpc.MethodInfo) Method {
-	return Method{Name: info.Name, Kind: info.Kind.String()}
+	return Method{Name: info.Name, Kind: info.Kind.String(), Resumable: info.Resumable}
 }
 
 // clip keeps the texts of errors short.

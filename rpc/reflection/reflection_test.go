@@ -20,7 +20,7 @@ import (
 func TestWhatIsNotVisibleLooksAbsent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mux := rpc.NewMux(rpc.Config{})
-		rpc.Handle(mux, rpc.ServerStream[inner, inner]("test.Public/Watch"), func(context.Context, *inner, *rpc.Sender[inner]) error { return nil })
+		rpc.Handle(mux, rpc.ServerStream[inner, inner]("test.Public/Watch", rpc.Resumable()), func(context.Context, *inner, *rpc.Sender[inner]) error { return nil })
 		rpc.Handle(mux, rpc.Unary[inner, inner]("test.Secret/Get"), func(_ context.Context, m *inner) (*inner, error) { return m, nil })
 		reflection.Register(mux, reflection.Config{Visible: func(ctx context.Context, method string) bool {
 			peer, ok := transport.PeerFrom(ctx)
@@ -30,7 +30,7 @@ func TestWhatIsNotVisibleLooksAbsent(t *testing.T) {
 		srv := n.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{transport.StreamRPC: mux.ServeStream}})
 
 		all := []reflection.Method{
-			{Name: "test.Public/Watch", Kind: "server_stream"},
+			{Name: "test.Public/Watch", Kind: "server_stream", Resumable: true},
 			{Name: "test.Secret/Get", Kind: "unary"},
 			{Name: "trunkline.Reflection/Describe", Kind: "unary"},
 			{Name: "trunkline.Reflection/List", Kind: "unary"},

@@ -195,7 +195,7 @@ func TestSchemasAreGolden(t *testing.T) {
 	golden[special](t, "special")
 	golden[tree](t, "tree")
 	golden[embedding](t, "embedding")
-	golden[page[reflection.Method]](t, "generic")
+	golden[page[inner]](t, "generic")
 	golden[labels](t, "named")
 	golden[any](t, "any")
 	golden[rpc.Raw](t, "raw")
