@@ -40,6 +40,7 @@ func metadataOf(fields []*callpb.Field) Metadata {
 func (h *ownHead) generated() *callpb.Head {
 	out := &callpb.Head{
 		Method: h.method, TimeoutUs: h.timeout, Codec: h.codec, Metadata: fieldsOf(h.metadata), Compression: h.compression,
+		PreviousAttempts: h.attempts,
 	}
 	for _, c := range h.accept {
 		out.Accept = append(out.Accept, c.Name())
@@ -54,7 +55,7 @@ func (h *ownHead) generated() *callpb.Head {
 func (h *head) own(accept []string) *ownHead {
 	out := &ownHead{
 		method: string(h.method), codec: string(h.codec), timeout: h.timeout, metadata: h.metadata, compression: string(h.compression),
-		resumable: h.resumable, cursor: string(h.cursor),
+		resumable: h.resumable, cursor: string(h.cursor), attempts: h.attempts,
 	}
 	for _, name := range accept {
 		out.accept = append(out.accept, nameOnly{name: name})
@@ -73,7 +74,7 @@ func (n nameOnly) Name() string { return n.name }
 func (e end) generated() *callpb.End {
 	return &callpb.End{
 		Code: uint32(e.code), Message: e.message, Details: e.details,
-		Trailers: fieldsOf(e.trailers), Execution: callpb.Execution(e.execution),
+		Trailers: fieldsOf(e.trailers), Execution: callpb.Execution(e.execution), RetryAfterMs: e.retry,
 	}
 }
 
@@ -101,6 +102,7 @@ var heads = []struct {
 		"resumed", head{method: []byte("a.B/C"), codec: []byte("json"), resumable: true, cursor: []byte("\x00\xff")}, nil,
 		"0111" + "0a05612e422f43" + "1a046a736f6e" + "3a0200ff",
 	},
+	{"again", head{method: []byte("a.B/C"), codec: []byte("raw"), attempts: 300}, nil, "010f" + "0a05612e422f43" + "1a03726177" + "48ac02"},
 }
 
 func TestGoldenHead(t *testing.T) {
@@ -127,6 +129,7 @@ func TestGoldenHead(t *testing.T) {
 				assert.True(t, back.accepts(name), name)
 			}
 			assert.False(t, back.accepts("zip"))
+			assert.Equal(t, h.attempts, back.attempts)
 		})
 	}
 }
@@ -140,6 +143,8 @@ var ends = []struct {
 	{"trailer", end{trailers: Metadata{{"k", "v"}}}, "0508" + "22060a016b120176"},
 	{"error", end{code: NotFound, message: "no", execution: wireRan}, "0508" + "0805" + "12026e6f" + "2802"},
 	{"not started", end{code: Unimplemented, execution: wireNotStarted}, "0504" + "080c" + "2801"},
+	{"later", end{code: Unavailable, execution: wireNotStarted, retry: 1500}, "0507" + "080e" + "2801" + "30b817"},
+	{"never", end{code: Unavailable, execution: wireRan, retry: -1}, "0506" + "080e" + "2802" + "3001"},
 	{
 		"details", end{code: Unauthenticated, details: []*anypb.Any{{TypeUrl: "t", Value: []byte{7}}, {}}},
 		"050c" + "0810" + "1a060a0174120107" + "1a00",
@@ -212,6 +217,7 @@ func FuzzHeadAsGenerated(f *testing.F) {
 		require.Equal(t, metadataOf(want.GetMetadata()), got.metadata)
 		require.Equal(t, want.Cursor != nil, got.resumable)
 		require.Equal(t, string(want.GetCursor()), string(got.cursor))
+		require.Equal(t, want.GetPreviousAttempts(), got.attempts)
 		require.Equal(t, want.GetCompression(), string(got.compression))
 		for _, name := range want.GetAccept() {
 			require.True(t, got.accepts(name))
@@ -248,6 +254,7 @@ func FuzzEndAsGenerated(f *testing.F) {
 		require.Equal(t, want.GetMessage(), got.message)
 		require.Equal(t, metadataOf(want.GetTrailers()), got.trailers)
 		require.Equal(t, uint32(want.GetExecution()), uint32(got.execution))
+		require.Equal(t, want.GetRetryAfterMs(), got.retry)
 		require.Len(t, got.details, len(want.GetDetails()))
 		for i, d := range want.GetDetails() {
 			require.True(t, proto.Equal(d, got.details[i]))

@@ -63,6 +63,7 @@ const (
 	headCompression protowire.Number = 5
 	headAccept      protowire.Number = 6
 	headCursor      protowire.Number = 7
+	headAttempts    protowire.Number = 9
 
 	fieldKey   protowire.Number = 1
 	fieldValue protowire.Number = 2
@@ -72,6 +73,7 @@ const (
 	endDetails   protowire.Number = 3
 	endTrailers  protowire.Number = 4
 	endExecution protowire.Number = 5
+	endRetry     protowire.Number = 6
 )
 
 // A head is a decoded HEAD. Its bytes share memory with what it was decoded from.
@@ -83,6 +85,7 @@ type head struct {
 	cursor        []byte // where it goes on; empty: it begins
 	compression   []byte
 	body          []byte // all of it, if it has names to accept
+	attempts      uint32 // that were made before
 }
 
 // An ownHead is a HEAD that this side sends. The zero value is that of a response without metadata.
@@ -94,6 +97,7 @@ type ownHead struct {
 	cursor        string
 	compression   string
 	accept        []Compressor
+	attempts      uint32 // that were made before
 }
 
 // An end is an END.
@@ -103,6 +107,7 @@ type end struct {
 	details   []*anypb.Any
 	trailers  Metadata
 	execution uint64 // as callpb.Execution
+	retry     int64  // milliseconds; 0: nothing is said; negative: not at all
 }
 
 // Values of callpb.Execution.
@@ -111,9 +116,9 @@ const (
 	wireRan        = 2
 )
 
-// maxSize is at least the length of the HEAD's body, whatever the timeout and, of a resumable call, the cursor.
+// maxSize is at least the length of the HEAD's body, whatever the timeout, the attempts and, of a resumable call, the cursor.
 func (h *ownHead) maxSize() int {
-	n := len(h.method) + len(h.codec) + sizeMetadata(h.metadata) + 3*(1+binaryMaxVarint)
+	n := len(h.method) + len(h.codec) + sizeMetadata(h.metadata) + 4*(1+binaryMaxVarint)
 	if h.resumable {
 		n += maxCursor + 1 + binaryMaxVarint
 	}
@@ -142,7 +147,7 @@ func (h *ownHead) append(b []byte) []byte {
 	if h.resumable {
 		b = wire.AppendElement(b, headCursor, h.cursor)
 	}
-	return b
+	return wire.AppendVarint(b, headAttempts, uint64(h.attempts))
 }
 
 func encodeEnd(e *end) ([]byte, error) {
@@ -161,6 +166,7 @@ func encodeEnd(e *end) ([]byte, error) {
 	}
 	b = appendMetadata(b, endTrailers, e.trailers)
 	b = wire.AppendVarint(b, endExecution, e.execution)
+	b = wire.AppendVarint(b, endRetry, protowire.EncodeZigZag(e.retry))
 	return b, nil
 }
 
@@ -203,6 +209,8 @@ func decodeHead(b []byte) (h head, err error) {
 			h.compression, err = f.Bytes, wire.CheckUTF8(f.Bytes)
 		case f.Number == headAccept && f.IsBytes:
 			h.body, err = b, wire.CheckUTF8(f.Bytes)
+		case f.Number == headAttempts && !f.IsBytes:
+			h.attempts = uint32(f.Varint)
 		}
 	}
 	return h, cmp.Or(err, f.Err)
@@ -237,6 +245,8 @@ func decodeEnd(b []byte) (e end, err error) {
 			err = decodeField(&e.trailers, f.Bytes)
 		case f.Number == endExecution && !f.IsBytes:
 			e.execution = uint64(uint32(f.Varint))
+		case f.Number == endRetry && !f.IsBytes:
+			e.retry = protowire.DecodeZigZag(f.Varint)
 		}
 	}
 	return e, cmp.Or(err, f.Err)

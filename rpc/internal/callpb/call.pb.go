@@ -85,9 +85,10 @@ type Head struct {
 	Compression string                 `protobuf:"bytes,5,opt,name=compression,proto3" json:"compression,omitempty"`               // of the compressed messages that follow, from who sends this; empty: there are none
 	Accept      []string               `protobuf:"bytes,6,rep,name=accept,proto3" json:"accept,omitempty"`                         // compressions that the sender understands; in a response only if the request's is refused
 	// There if the caller takes CURSOR frames: that of the last message which it has. Empty: from the beginning.
-	Cursor        []byte `protobuf:"bytes,7,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cursor           []byte `protobuf:"bytes,7,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
+	PreviousAttempts uint32 `protobuf:"varint,9,opt,name=previous_attempts,json=previousAttempts,proto3" json:"previous_attempts,omitempty"` // how often the caller has made this call before, when it may have run or was refused
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Head) Reset() {
@@ -169,6 +170,13 @@ func (x *Head) GetCursor() []byte {
 	return nil
 }
 
+func (x *Head) GetPreviousAttempts() uint32 {
+	if x != nil {
+		return x.PreviousAttempts
+	}
+	return 0
+}
+
 // Field is one entry of metadata.
 type Field struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -230,6 +238,7 @@ type End struct {
 	Details       []*anypb.Any           `protobuf:"bytes,3,rep,name=details,proto3" json:"details,omitempty"`
 	Trailers      []*Field               `protobuf:"bytes,4,rep,name=trailers,proto3" json:"trailers,omitempty"`
 	Execution     Execution              `protobuf:"varint,5,opt,name=execution,proto3,enum=trunkline.rpc.v1.Execution" json:"execution,omitempty"` // of no meaning when code is 0
+	RetryAfterMs  int64                  `protobuf:"zigzag64,6,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`   // how long to wait before making the call again; 0: as the caller likes; negative: not at all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -299,11 +308,18 @@ func (x *End) GetExecution() Execution {
 	return Execution_EXECUTION_UNSPECIFIED
 }
 
+func (x *End) GetRetryAfterMs() int64 {
+	if x != nil {
+		return x.RetryAfterMs
+	}
+	return 0
+}
+
 var File_rpc_internal_callpb_call_proto protoreflect.FileDescriptor
 
 const file_rpc_internal_callpb_call_proto_rawDesc = "" +
 	"\n" +
-	"\x1erpc/internal/callpb/call.proto\x12\x10trunkline.rpc.v1\x1a\x19google/protobuf/any.proto\"\xea\x01\n" +
+	"\x1erpc/internal/callpb/call.proto\x12\x10trunkline.rpc.v1\x1a\x19google/protobuf/any.proto\"\x97\x02\n" +
 	"\x04Head\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x1d\n" +
 	"\n" +
@@ -312,17 +328,19 @@ const file_rpc_internal_callpb_call_proto_rawDesc = "" +
 	"\bmetadata\x18\x04 \x03(\v2\x17.trunkline.rpc.v1.FieldR\bmetadata\x12 \n" +
 	"\vcompression\x18\x05 \x01(\tR\vcompression\x12\x16\n" +
 	"\x06accept\x18\x06 \x03(\tR\x06accept\x12\x1b\n" +
-	"\x06cursor\x18\a \x01(\fH\x00R\x06cursor\x88\x01\x01B\t\n" +
+	"\x06cursor\x18\a \x01(\fH\x00R\x06cursor\x88\x01\x01\x12+\n" +
+	"\x11previous_attempts\x18\t \x01(\rR\x10previousAttemptsB\t\n" +
 	"\a_cursor\"/\n" +
 	"\x05Field\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xd3\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xf9\x01\n" +
 	"\x03End\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
 	"\adetails\x18\x03 \x03(\v2\x14.google.protobuf.AnyR\adetails\x123\n" +
 	"\btrailers\x18\x04 \x03(\v2\x17.trunkline.rpc.v1.FieldR\btrailers\x129\n" +
-	"\texecution\x18\x05 \x01(\x0e2\x1b.trunkline.rpc.v1.ExecutionR\texecution*T\n" +
+	"\texecution\x18\x05 \x01(\x0e2\x1b.trunkline.rpc.v1.ExecutionR\texecution\x12$\n" +
+	"\x0eretry_after_ms\x18\x06 \x01(\x12R\fretryAfterMs*T\n" +
 	"\tExecution\x12\x19\n" +
 	"\x15EXECUTION_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15EXECUTION_NOT_STARTED\x10\x01\x12\x11\n" +
