@@ -3,9 +3,10 @@ package transport
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"time"
+
+	"github.com/trunkline-go/trunkline/internal/backoff"
 )
 
 // How a client's session connects again. While it is detached there is a timer, and nothing else;
@@ -36,24 +37,6 @@ func (c CloseCode) resumable() bool {
 	return false
 }
 
-// backoff returns how long to wait before the next attempt after so many failures in a row: a
-// random time up to a bound that doubles with each ("full jitter"), so that those who
-// were lost together do not come back together.
-func (c *Config) backoff(failures int) time.Duration {
-	bound := c.ReconnectBackoff
-	for range failures {
-		if bound >= c.MaxReconnectBackoff {
-			break
-		}
-		bound *= 2
-	}
-	bound = min(bound, c.MaxReconnectBackoff)
-	if bound <= 0 {
-		return 0
-	}
-	return rand.N(bound) //nolint:gosec // G404: spreading a load needs no secrecy
-}
-
 // lost begins a series of attempts, after a connection that lasted so long. One that did not last counts as
 // a failure: a server that accepts everybody and then aborts is not asked again ten times a second.
 func (r *redial) lost(cfg *Config, lasted time.Duration) {
@@ -70,7 +53,7 @@ func (r *redial) lost(cfg *Config, lasted time.Duration) {
 // ends if there is none.
 func (s *Session) redialLocked(why *Error, after time.Duration) {
 	r := s.redial
-	wait := max(after, s.cfg.backoff(r.failures))
+	wait := max(after, backoff.Wait(r.failures, s.cfg.ReconnectBackoff, s.cfg.MaxReconnectBackoff))
 	if !r.giveUp.IsZero() && time.Until(r.giveUp) <= wait {
 		s.endLocked(why)
 		return
