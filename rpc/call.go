@@ -19,6 +19,9 @@ type Call struct {
 	// Cursor says where the stream of a [Resumable] method goes on: behind the message sent with it; empty: it begins.
 	Cursor string
 
+	// PreviousAttempts is how often the caller has made this call before, by its [Retry]; 0 on the caller's side.
+	PreviousAttempts int
+
 	// Header and Trailer are those of the response, on the caller's side and once next has returned. On the other there
 	// are [AddHeader] and [AddTrailer].
 	Header, Trailer Metadata

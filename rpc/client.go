@@ -36,7 +36,9 @@ type clientCall struct {
 	method string
 	opts   callOptions
 
-	resumable bool // the method is: every message comes with a cursor
+	resumable  bool   // the method is: every message comes with a cursor
+	idempotent bool   // the method is
+	previous   uint32 // attempts
 
 	closed atomic.Bool // by the user
 
@@ -61,7 +63,7 @@ type clientCall struct {
 }
 
 func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []CallOption) *Error {
-	c.ctx, c.conn, c.method, c.resumable = ctx, conn, m.name, m.resumable
+	c.ctx, c.conn, c.method, c.resumable, c.idempotent = ctx, conn, m.name, m.resumable, m.idempotent
 	var defaults []CallOption
 	if client, ok := conn.(*Client); ok {
 		c.client, c.conn, defaults = client, client.conn, client.cfg.Options
@@ -116,7 +118,7 @@ func (c *clientCall) check() *Error {
 func (c *clientCall) head() ownHead {
 	h := ownHead{
 		method: c.method, codec: c.opts.format.name, metadata: c.opts.metadata, accept: c.opts.accept,
-		resumable: c.resumable, cursor: c.opts.cursor,
+		resumable: c.resumable, cursor: c.opts.cursor, attempts: c.previous,
 	}
 	if z := c.opts.compressor; z != nil {
 		h.compression = z.Name()
@@ -264,7 +266,8 @@ func (c *clientCall) reset() { *c = c.again() }
 // again returns a call like c that has not begun.
 func (c *clientCall) again() clientCall {
 	return clientCall{
-		ctx: c.ctx, conn: c.conn, client: c.client, call: c.call, str: c.str, method: c.method, opts: c.opts, resumable: c.resumable,
+		ctx: c.ctx, conn: c.conn, client: c.client, call: c.call, str: c.str, method: c.method, opts: c.opts,
+		resumable: c.resumable, idempotent: c.idempotent, previous: c.previous,
 	}
 }
 
@@ -496,6 +499,7 @@ func (c *clientCall) end(body []byte) error {
 	case wireRan:
 		status.Execution = Ran
 	}
+	status.RetryAfter = fromMillis(e.retry)
 	return c.finish(status, transport.StreamNoError)
 }
 

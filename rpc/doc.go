@@ -75,7 +75,19 @@
 // rejected because the server drains (R4); a call with a stream of requests, until the first has been
 // written. Once a ServerStream's or a Bidi's Call has returned, its user has the stream, and the call stays with that: if it
 // is then rejected, or its connection is lost before the first Send, Recv and Send say NotStarted, and who
-// wants it makes it again. Nothing else is sent again by itself, but for a stream that is [Resumable].
+// wants it makes it again. Nothing else is sent again by itself over a bare session, but for a stream that is [Resumable].
+//
+// # Making calls again
+//
+// Over a [Client], whose [Retry] says how, a call of one message each way is made again after Unavailable: any that has not
+// started, and one of an [Idempotent] method in any case (R4). The waits in between are random and grow, the attempts are few, and a
+// budget for all calls of the Client keeps many who fail together from making it worse. A server that knows when it
+// will be able to says so with [Error.RetryAfter].
+//
+//	var Get = rpc.Unary[Key, Value]("example.Store/Get", rpc.Idempotent())
+//
+//	client := rpc.NewClient(session, rpc.ClientConfig{})
+//	value, err := Get.Call(ctx, client, &key)
 //
 // What a call ends with:
 //

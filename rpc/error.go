@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"google.golang.org/protobuf/types/known/anypb"
@@ -53,12 +54,20 @@ type Error struct {
 	Execution Execution
 	// Remote says, to a caller, that the peer decided this: it answered, or reset the stream.
 	Remote bool
+	// RetryAfter is how long a caller should wait before it makes the call again; negative: it should not. 0 says nothing. It
+	// crosses the wire, in milliseconds, and is what gRPC calls pushback (gRFC A6).
+	RetryAfter time.Duration
+	// Attempts says, to a caller, how often the call was made in vain if it was by a [Client], see [Retry]; else 0. With
+	// more than one the rest is said of the last, but NotStarted of all.
+	Attempts int
 	// Err is the cause on this side, if any: an [*transport.Error], say. Never sent.
 	Err error
 
 	// again says that nothing of the call ran, and that its connection is to blame, which has ended or takes no
 	// more: the next one may serve it.
 	again bool
+	// closed says that there will be no connection any more to make it on.
+	closed bool
 }
 
 // again says whether a call that failed with err may be made once more, on the next connection (R4).
@@ -95,10 +104,14 @@ func (e *Error) Error() string {
 	if e.Remote {
 		text = strings.Map(printable, text)
 	}
-	if text == "" {
-		return e.Code().String()
+	code := e.Code().String()
+	if e.Attempts > 1 {
+		code = fmt.Sprintf("%s after %d attempts", code, e.Attempts)
 	}
-	return e.Code().String() + ": " + text
+	if text == "" {
+		return code
+	}
+	return code + ": " + text
 }
 
 func printable(r rune) rune {

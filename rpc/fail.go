@@ -16,10 +16,12 @@ var errClosed error = &transport.StreamError{Code: transport.StreamCanceled}
 // openError says why no stream could be opened.
 func (c *clientCall) openError(err error) *Error {
 	if errors.Is(err, transport.ErrGoingAway) {
-		return &Error{code: Unavailable, Message: err.Error(), Err: err}
+		return &Error{code: Unavailable, Message: err.Error(), Err: err, closed: true}
 	}
 	if e, ok := errors.AsType[*transport.Error](err); ok {
-		return sessionError(e)
+		out := sessionError(e)
+		out.closed = true
+		return out
 	}
 	if c.ctx.Err() != nil {
 		return c.contextError()

@@ -41,7 +41,8 @@ type MethodInfo struct {
 	Request  reflect.Type // of a message; not the pointer
 	Response reflect.Type // the same
 
-	Resumable bool // see the option
+	Resumable  bool // see the option
+	Idempotent bool // see the option
 }
 
 // answersOnce says whether a response is one message.
@@ -55,7 +56,8 @@ func (m method) info(kind Kind, req, res any) MethodInfo {
 		Request:  reflect.TypeOf(req).Elem(),
 		Response: reflect.TypeOf(res).Elem(),
 
-		Resumable: m.resumable,
+		Resumable:  m.resumable,
+		Idempotent: m.idempotent,
 	}
 }
 

@@ -32,7 +32,8 @@ type method struct {
 	codec string
 	valid bool // the name is
 
-	resumable bool // see Resumable
+	resumable  bool // see Resumable
+	idempotent bool // see Idempotent
 }
 
 func newMethod[Req, Res any](name string, opts []MethodOption) method {
@@ -98,9 +99,9 @@ func (c *clientCall) unary(ctx context.Context, m *method, conn Conn, req, res a
 		return err
 	}
 	if c.intercepted() {
-		return c.intercept(KindUnary, func() error { return c.invoke(req, res) })
+		return c.intercept(KindUnary, func() error { return c.attempts(req, res) })
 	}
-	return c.invoke(req, res)
+	return c.attempts(req, res)
 }
 
 func (m UnaryMethod[Req, Res]) serve(fn func(context.Context, *Req) (*Res, error)) serveFunc {

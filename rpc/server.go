@@ -42,6 +42,7 @@ type serverCall struct {
 	timeout     time.Duration // 0: none
 	deadline    time.Time     // the zero time: none
 	metadata    Metadata
+	previous    uint32       // attempts of the caller's
 	compression *compression // nil: the caller says nothing of it
 	dispatched  bool         // the handler has been called, or is about to be
 	out         outbox
@@ -123,7 +124,7 @@ func (c *serverCall) readHead() error {
 	if c.format = c.mux.formatNamed(h.codec); c.format == nil {
 		return Errorf(Unimplemented, "unknown codec %q", clip(string(h.codec)))
 	}
-	c.timeout, c.metadata = fromMicros(h.timeout), h.metadata
+	c.timeout, c.metadata, c.previous = fromMicros(h.timeout), h.metadata, h.attempts
 	if err := c.agree(&h); err != nil {
 		return err
 	}
@@ -204,6 +205,7 @@ func (c *serverCall) describe() Call {
 	return Call{
 		Method: c.method.name, Kind: c.method.info.Kind, Codec: c.format.name,
 		Peer: c.str.Session().Peer(), Metadata: c.metadata, Cursor: c.cursors.begin(),
+		PreviousAttempts: int(c.previous),
 	}
 }
 
@@ -496,6 +498,7 @@ func (c *serverCall) status(err error) end {
 		details:   e.Details,
 		trailers:  trailer,
 		execution: execution,
+		retry:     toMillis(e.RetryAfter),
 	}
 }
 

@@ -290,3 +290,22 @@ func fromMicros(us uint64) time.Duration {
 	}
 	return time.Duration(us) * time.Microsecond
 }
+
+// toMillis converts how long to wait before a retry for the wire, where 0 says nothing.
+func toMillis(d time.Duration) int64 {
+	switch {
+	case d < 0:
+		return -1
+	case d > 0:
+		return max(1, d.Milliseconds())
+	}
+	return 0
+}
+
+// fromMillis converts it back; absurd times are cut to the longest there is.
+func fromMillis(ms int64) time.Duration {
+	if ms > math.MaxInt64/int64(time.Millisecond) {
+		return math.MaxInt64
+	}
+	return time.Duration(max(ms, -1)) * time.Millisecond
+}

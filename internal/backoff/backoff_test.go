@@ -12,8 +12,8 @@ import (
 
 // Of many waits all are below the bound, and they are spread over the whole of it.
 func TestWaitIsSpreadBelowABoundThatDoubles(t *testing.T) {
-	for failures, bound := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
-		bound *= time.Millisecond
+	for failures, ms := range []int{100, 200, 400, 800, 1000, 1000} {
+		bound := time.Duration(ms) * time.Millisecond
 		least, most, sum := bound, time.Duration(0), time.Duration(0)
 		const n = 10_000
 		for range n {
