@@ -140,6 +140,8 @@
 // A message has at most 4 MiB unless [Config] and [WithMaxMessage] say otherwise, and the
 // head and the status of a call 64 KiB each; lengths are checked as declared, before anything is read. A compressed
 // message has the same limit before and after.
+// How many calls of a session run at once [Config.MaxConcurrent] says, beside the peer's limit of streams; who has to wait
+// does so in order, and no longer than its context allows.
 // A call ends with its context or its session, whatever its user forgot; both halves of its stream have
 // then come to their end.
 //

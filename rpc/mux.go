@@ -30,6 +30,16 @@ type Config struct {
 	// accepted. Default: 5 s.
 	HeadTimeout time.Duration
 
+	// MaxConcurrent is how many calls of one session run at once, those with streams included. More wait for their turn, in
+	// the order in which they came, until their time is up or their caller goes; they are authorized by then, and no message
+	// of theirs is read. Calls that wait for others of the same session, by calling back, need places for both. Default: no
+	// limit but that of streams, transport.Config.MaxStreams, for which a caller waits on its own side.
+	MaxConcurrent int
+
+	// MaxQueued is how many calls of one session may wait, if there is a MaxConcurrent. What comes then is refused with
+	// ResourceExhausted, at once; like all that have waited in vain it has not started. Default 128; negative: none.
+	MaxQueued int
+
 	// Codecs are known to callers besides the built-in ones, see [Codec]. Default: none.
 	Codecs []Codec
 
@@ -70,6 +80,7 @@ type Mux struct {
 	cfg     Config
 	log     *slog.Logger
 	formats []format // of cfg.Codecs, then the built-in ones
+	queue   *queue   // nil: no limit
 
 	mu      sync.RWMutex // guards what follows
 	methods map[string]*served
@@ -101,7 +112,7 @@ func NewMux(cfg Config) *Mux {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	m := &Mux{cfg: cfg, log: log, methods: make(map[string]*served)}
+	m := &Mux{cfg: cfg, log: log, queue: newQueue(&cfg), methods: make(map[string]*served)}
 	for _, c := range cfg.Codecs {
 		m.formats = append(m.formats, custom(c))
 	}

@@ -165,6 +165,13 @@ func (c *serverCall) handle(ctx context.Context) (*buffer, error) {
 			return nil, err
 		}
 	}
+	if q := c.mux.queue; q != nil {
+		s := c.str.Session()
+		if err := q.enter(ctx, s); err != nil {
+			return nil, err
+		}
+		defer q.leave(s)
+	}
 	res, err := c.method.serve(ctx, c)
 	if err != nil || res == nil {
 		return nil, err
