@@ -19,7 +19,8 @@ type Call struct {
 	// Cursor says where the stream of a [Resumable] method goes on: behind the message sent with it; empty: it begins.
 	Cursor string
 
-	// PreviousAttempts is how often the caller has made this call before, by its [Retry]; 0 on the caller's side.
+	// PreviousAttempts is how often the caller has made this call before, by its [Retry] or
+	// [WithHedging]; 0 on the caller's side.
 	PreviousAttempts int
 
 	// Header and Trailer are those of the response, on the caller's side and once next has returned. On the other there

@@ -89,6 +89,8 @@
 //	client := rpc.NewClient(session, rpc.ClientConfig{})
 //	value, err := Get.Call(ctx, client, &key)
 //
+// Where the slowest answers count, [WithHedging] makes such a call a second time before the first has failed.
+//
 // What a call ends with:
 //
 //	what happened                                      code               execution

@@ -5,7 +5,8 @@ package rpc
 type MethodOption interface{ applyTo(m *method) }
 
 // Idempotent says of a method that a call of it may run more than once, in whole or part, as if it had run once (RFC 9110,
-// section 9.2.2). A call over a [Client] is then made again when it may have run, see [Retry].
+// section 9.2.2). A call over a [Client] is then made again when it may have run, see [Retry], and may be hedged,
+// see [WithHedging].
 func Idempotent() MethodOption { return idempotent{} }
 
 type idempotent struct{}

@@ -10,6 +10,7 @@ type callOptions struct {
 	header     *Metadata
 	trailer    *Metadata
 	cursor     string
+	hedging    hedging
 
 	compressor  Compressor   // of requests
 	accept      []Compressor // of answers

@@ -34,7 +34,8 @@ type Retry struct {
 
 	// Budget is how many retries there may be for each call of the Client, on the average: with a fifth, a server that fails
 	// gets a fifth more calls, not four times as many. Up to 100 are saved up, and there is one a second for those who
-	// call seldom. Retries after the end of a connection are free: each connection has that once.
+	// call seldom. Retries after the end of a connection are free: each connection has that once. Hedges
+	// ([WithHedging]) are not.
 	// Default 0.2; negative: no bound.
 	Budget float64
 }
@@ -60,18 +61,21 @@ func newRetrier(cfg Retry) *retrier {
 	return &retrier{cfg, newBudget(cmp.Or(cfg.Budget, 0.2))}
 }
 
-// retryable says whether a call that failed with e may be made again, and is worth it.
-func (r *retrier) retryable(c *clientCall, e *Error) bool {
+// transient says whether a call that failed with e may be made again, and is worth it.
+func (r *retrier) transient(c *clientCall, e *Error) bool {
 	switch {
 	case e.Execution != NotStarted && !c.idempotent: // R4
 	case e.closed || c.ctx.Err() != nil: // there is nothing to make it on, or no time
 	case !e.Remote && !connectionEnded(e): // this side's own doing
-	case e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter:
 	default:
 		return slices.Contains(r.Codes, e.Code())
 	}
 	return false
 }
+
+// asked says whether the server, as far as it has said anything, wants a call to be made again that failed with e, and so
+// soon that it is waited for.
+func asked(e *Error) bool { return e.RetryAfter >= 0 && e.RetryAfter <= maxRetryAfter }
 
 // connectionEnded says whether the end of its connection was that of a call which failed with e.
 func connectionEnded(e *Error) bool {
@@ -94,6 +98,9 @@ func (c *clientCall) attempts(req, res any) error {
 	}
 	r := c.client.retry
 	r.budget.earn()
+	if c.idempotent && c.opts.hedging.attempts > 1 {
+		return c.hedge(req, res)
+	}
 	var all tries
 	for {
 		err := c.invoke(req, res)
@@ -101,7 +108,7 @@ func (c *clientCall) attempts(req, res any) error {
 			return nil
 		}
 		e := all.add(err)
-		if all.n >= r.MaxAttempts || !r.retryable(c, e) || !connectionEnded(e) && !r.budget.spend() {
+		if all.n >= r.MaxAttempts || !r.transient(c, e) || !asked(e) || !connectionEnded(e) && !r.budget.spend() {
 			return all.end(e)
 		}
 		if wait := r.wait(e, all.n); !sleep(c.ctx, wait) {
