@@ -160,6 +160,7 @@ func (s *Session) hello(ctx context.Context, l *link, v *verifier) error {
 	l.who = identity
 	s.identity, s.kept = identity, welcome.GetKept()
 	s.peer = newPeer(server, cs.PeerCertificates[0], l.addr())
+	s.peer.Chain = cs.PeerCertificates
 	s.peer.Software = printable(welcome.GetServer())
 	s.mu.Unlock()
 	return nil

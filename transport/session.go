@@ -51,8 +51,11 @@ type Peer struct {
 	ID          certs.ID          // from its certificate
 	Fingerprint certs.Fingerprint // of its certificate's key
 	Certificate *x509.Certificate // it, verified when the connection was made; not to be changed
-	Addr        net.Addr          // where its packets come from, or came from last; a client's may change (RFC 9000, section 9)
-	Software    string            // what it calls itself, unverified: "name/version"
+	// Chain is, on a client, all that the server presented for that, leaf first, as it came: not every one of it need be good.
+	// On a server it is nil.
+	Chain    []*x509.Certificate
+	Addr     net.Addr // where its packets come from, or came from last; a client's may change (RFC 9000, section 9)
+	Software string   // what it calls itself, unverified: "name/version"
 }
 
 func newPeer(id certs.ID, leaf *x509.Certificate, addr net.Addr) Peer {

@@ -16,6 +16,7 @@ const certsHelp = `examples:
   trunkline certs invite bob                          a token for bob, on the server's machine
   trunkline certs join chat.example:4433 TOKEN        bob, on another machine
   trunkline certs revoke bob                          bob is out, at once
+  trunkline certs rotate                              a new key for the authority
   trunkline certs show                                what there is in this home, and until when
   trunkline certs pin                                 whose authorities were pinned by hand
 
@@ -30,6 +31,7 @@ func certsCommands() []*command {
 		{name: "certs join", args: "HOST:PORT TOKEN", line: "get an identity with a token", help: certsJoinHelp, run: (*app).certsJoin},
 		{name: "certs list", args: "", line: "list who has an identity, and who is revoked", help: certsListHelp, run: (*app).certsList},
 		{name: "certs revoke", args: "NAME", line: "deny a user, and end their sessions", help: certsRevokeHelp, run: (*app).certsRevoke},
+		{name: "certs rotate", args: "", line: "give the authority a new key", help: certsRotateHelp, run: (*app).certsRotate},
 		{name: "certs renew", args: "", line: "get an identity's certificate for another term", help: certsRenewHelp, run: (*app).certsRenew},
 		{name: "certs pin", args: "[HOST:PORT]", line: "keep, list or forget which authority a server has", help: certsPinHelp, run: (*app).certsPin},
 	}
@@ -67,12 +69,13 @@ const certsShowHelp = `examples:
   trunkline certs show --json      one object, for scripts
 
 Fingerprints are of keys, not of certificates, and so stay the same when a
-certificate is renewed. That of the authority is what others pin.
+certificate is renewed. That of the authority is what others pin. After a rotation
+there is a line for the former authority for as long as it is trusted, too.
 `
 
 // A shownCertificate is one line of certs show.
 type shownCertificate struct {
-	Kind        string    `json:"kind"` // authority, server, user, invited, pin
+	Kind        string    `json:"kind"` // authority, former, server, user, invited, pin
 	Name        string    `json:"name"` // trust domain, identity, or address
 	Fingerprint string    `json:"fingerprint,omitempty"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
@@ -137,6 +140,9 @@ func showContents(c *certs.Contents, now time.Time) []shownCertificate {
 	}
 	if c.Authority != nil {
 		add("authority", uriOf(c.Authority), c.Authority).Signs = c.Signs
+	}
+	if c.Former != nil { // trusted until the overlap is over, which is before it expires
+		add("former", uriOf(c.Former), c.Former).NotAfter = c.FormerUntil
 	}
 	if c.Server != nil {
 		add("server", uriOf(c.Server), c.Server)

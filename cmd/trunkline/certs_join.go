@@ -14,6 +14,7 @@ const certsJoinHelp = `examples:
   trunkline certs join chat.example:4433 trunkline1_…    with a token of "trunkline certs invite"
   trunkline certs join chat.example:4433 -               with one that is read from stdin
   trunkline certs join chat.example:4433 TOKEN --home work
+  trunkline certs join chat.example:4433 TOKEN --new-authority
 
 It makes a key in this home, and gets a certificate for it. The key never leaves
 the machine. The token says which authority the server must have; a server with
@@ -21,13 +22,16 @@ another never sees it. If the command is interrupted, run it again with the same
 token.
 
 The home then belongs to that authority, and looks for its server at HOST:PORT
-unless told otherwise.
+unless told otherwise. With --new-authority it may have belonged to another one: for
+a server whose authority was rotated while this machine was away, or because others
+had its key. Identities that have not joined again are good for nothing then.
 `
 
 // certsJoin gets an identity with a token.
 func (a *app) certsJoin(ctx context.Context, c *command, args []string) error {
 	fs := flagSet(c)
 	homeDir := a.homeFlag(fs)
+	anew := fs.Bool("new-authority", false, "let the token's authority take the place of the one that this home belongs to")
 	rest, err := a.parse(c, fs, args)
 	if err != nil {
 		return err
@@ -60,15 +64,15 @@ func (a *app) certsJoin(ctx context.Context, c *command, args []string) error {
 	}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	id, err := join(ctx, home, addr, token)
+	id, err := join(ctx, home, addr, token, *anew)
 	if err != nil {
 		return joinHint(err, addr)
 	}
 	return a.print(joined(home, addr, id))
 }
 
-// join redeems the token at addr for home.
-func join(ctx context.Context, home *certs.Home, addr string, token certs.Token) (certs.ID, error) {
+// join redeems the token at addr for home, which anew says may belong to another authority.
+func join(ctx context.Context, home *certs.Home, addr string, token certs.Token, anew bool) (certs.ID, error) {
 	pinned, err := home.Pinned(addr)
 	if err != nil {
 		return certs.ID{}, err
@@ -76,7 +80,11 @@ func join(ctx context.Context, home *certs.Home, addr string, token certs.Token)
 	if !pinned.IsZero() && pinned != token.Authority {
 		return certs.ID{}, &certs.PinError{Addr: addr, Pinned: pinned, Got: token.Authority}
 	}
-	j, err := home.StartJoin(token)
+	start := home.StartJoin
+	if anew {
+		start = home.StartJoinAnew
+	}
+	j, err := start(token)
 	if err != nil {
 		return certs.ID{}, err
 	}
@@ -124,7 +132,7 @@ func joinHint(err error, addr string) error {
 		}
 	}
 	if errors.Is(err, certs.ErrOtherHome) {
-		return withHint(err, "join into a home of its own: --home DIR; a home that holds an authority makes identities by itself: --as NAME")
+		return withHint(err, "join into a home of its own: --home DIR; or, if it is the same server with a new authority: --new-authority; a home that holds an authority makes identities by itself: --as NAME")
 	}
 	if e, ok := errors.AsType[*certs.VerifyError](err); ok && e.Reason == certs.UnknownAuthority {
 		return withHint(err, "the token is of authority %s, and %s shows %s; the token was not sent. Is the address right?", e.Expected, addr, e.Got)

@@ -18,7 +18,8 @@ const certsListHelp = `examples:
   trunkline certs list --json                 one object a line, for scripts
 
 Every key that was signed for a user is a line, and every name that was revoked. The
-dates are of the newest certificate for the key, wherever that is.
+dates are of the newest certificate for the key, wherever that is. One of "former" is
+of the authority before the last rotation: it has not been renewed since.
 `
 
 // certsList prints who has an identity, and who had.
@@ -100,6 +101,7 @@ type listedIdentity struct {
 	Fingerprint string    `json:"fingerprint,omitempty"` // of a key; none for a name that was revoked before it had one
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	Default     bool      `json:"default,omitempty"` // the user that commands are run as, in the authority's home
+	Former      bool      `json:"former,omitempty"`  // its certificate is of the authority before the last rotation
 	Revoked     bool      `json:"revoked"`
 }
 
@@ -115,6 +117,9 @@ func (i listedIdentity) String() string {
 	if i.Default {
 		line += " default"
 	}
+	if i.Former {
+		line += " former"
+	}
 	if i.Revoked {
 		line += " revoked"
 	}
@@ -128,7 +133,7 @@ func newListResponse(home *certs.Home) (*listResponse, error) {
 	}
 	list := &listResponse{Identities: make([]listedIdentity, 0, len(identities))}
 	for _, i := range identities {
-		l := listedIdentity{Name: i.Name, NotAfter: i.NotAfter, Default: i.Default, Revoked: i.Revoked}
+		l := listedIdentity{Name: i.Name, NotAfter: i.NotAfter, Default: i.Default, Former: i.Former, Revoked: i.Revoked}
 		if !i.Key.IsZero() {
 			l.Fingerprint = i.Key.String()
 		}

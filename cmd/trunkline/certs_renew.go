@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/trunkline-go/trunkline/certs"
@@ -18,16 +17,20 @@ const certsRenewHelp = `examples:
   trunkline certs renew --as bob
 
 Every command that connects renews the certificate of its identity when two thirds of
-its life are over, and a chat that goes on for longer does so by itself, so this is
-only needed before a long time without a server. The key stays the same.
+its life are over, or the server's authority has been rotated, and a chat that goes on
+for longer does so by itself, so this is only needed before a long time without a
+server. The key stays the same.
 `
 
 const (
 	// renewTimeout is how long a renewal may hold up the command that it is a part of.
 	renewTimeout = 5 * time.Second
-	// renewAgain is after how long a renewal that failed is tried again, and how often a process that goes on for long
-	// looks at the clock, which a timer does not heed that was set before its machine slept.
+	// renewAgain is after how long a renewal that failed is tried again, and how often a client asks whether
+	// the authority has been rotated.
 	renewAgain = time.Hour
+	// renewLook is how often a process that goes on for long looks at the clock, which a timer does not heed that was set before
+	// its machine slept, and at its home, where another process may have renewed.
+	renewLook = time.Minute
 	// maxRenewed is how many certificates a renewed chain may have.
 	maxRenewed = 8
 )
@@ -80,46 +83,9 @@ func renewOnce(ctx context.Context, s *transport.Session, home *certs.Home, name
 	return home.KeepRenewed(name, chain)
 }
 
-// keepRenewed renews cred, which are of home, when it is time: at once, before it returns, if that has come, and from
-// then on for as long as the session lasts. What is trusted stays. A failure is logged, and is no harm yet: a third of the
-// certificate's life is left.
-func keepRenewed(ctx context.Context, s *transport.Session, home *certs.Home, cred *certs.Credentials, log *slog.Logger) {
-	try := func(ctx context.Context) {
-		renewed, err := renewOnce(ctx, s, home, cred.ID().Name)
-		if err != nil {
-			log.Warn("certificate not renewed", "until", cred.Certificate.Leaf.NotAfter, "reason", err)
-			return
-		}
-		next := *cred
-		next.Certificate = renewed.Certificate
-		cred = &next
-		s.SetCredentials(cred)
-		log.Info("certificate renewed", "until", cred.Certificate.Leaf.NotAfter)
-	}
-	if due(cred) {
-		try(ctx)
-	}
-	go func() {
-		for wait(s.Context(), untilDue(cred)) {
-			if due(cred) {
-				try(s.Context())
-			}
-		}
-	}()
-}
-
 // due says whether it is time to renew.
 func due(cred *certs.Credentials) bool {
 	return !time.Now().Before(certs.RenewAt(cred.Certificate.Leaf))
-}
-
-// untilDue is how long to wait before the next look: renewAgain at most, and if a renewal is due, because it has failed.
-func untilDue(cred *certs.Credentials) time.Duration {
-	left := time.Until(certs.RenewAt(cred.Certificate.Leaf))
-	if left <= 0 || left > renewAgain {
-		return renewAgain
-	}
-	return left
 }
 
 // wait waits for d, and says whether ctx has not ended.
@@ -131,32 +97,6 @@ func wait(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-timer.C:
 		return true
-	}
-}
-
-// keepServerRenewed renews the server's own certificate when it is time, by issue, until stop is called.
-func keepServerRenewed(ctx context.Context, srv *transport.Server, cred *certs.Credentials, issue func() (*certs.Credentials, error), log *slog.Logger) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for wait(ctx, untilDue(cred)) {
-			if !due(cred) {
-				continue
-			}
-			renewed, err := issue()
-			if err != nil {
-				log.Error("server certificate not renewed", "until", cred.Certificate.Leaf.NotAfter, "reason", err)
-				continue
-			}
-			cred = renewed
-			srv.SetCredentials(cred)
-			log.Info("server certificate renewed", "until", cred.Certificate.Leaf.NotAfter)
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
 	}
 }
 

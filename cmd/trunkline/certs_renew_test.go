@@ -18,11 +18,10 @@ import (
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
 
-// sixtyDaysAgo is when what has two thirds of its life behind it in a few minutes was issued, of which the first
-// five are before that.
-func sixtyDaysAgo() certs.Env {
-	issued := time.Now().Add(-60*24*time.Hour + 10*time.Minute)
-	return certs.Env{Now: func() time.Time { return issued }}
+// ago is a clock that stands still in the past.
+func ago(age time.Duration) certs.Env {
+	then := time.Now().Add(-age)
+	return certs.Env{Now: func() time.Time { return then }}
 }
 
 // reopened returns the home in the present.
@@ -34,15 +33,21 @@ func reopened(t *testing.T, h *certs.Home) *certs.Home {
 }
 
 // oldHomes returns the home of a server, and one of bob's, who joined, with certificates that are to be
-// renewed in 8 minutes.
+// renewed in 8 minutes: they are good for five minutes before they were issued.
 func oldHomes(t *testing.T) (server, laptop *certs.Home) {
 	t.Helper()
-	server, err := certs.OpenHome(filepath.Join(t.TempDir(), "server"), sixtyDaysAgo())
+	return homesOf(t, 60*24*time.Hour-10*time.Minute)
+}
+
+// homesOf is oldHomes for certificates that were issued so long ago.
+func homesOf(t *testing.T, age time.Duration) (server, laptop *certs.Home) {
+	t.Helper()
+	server, err := certs.OpenHome(filepath.Join(t.TempDir(), "server"), ago(age))
 	require.NoError(t, err)
 	require.NoError(t, server.Init(nil, "alice"))
 	inv, err := server.Invite("bob", certs.InviteOptions{})
 	require.NoError(t, err)
-	laptop, err = certs.OpenHome(filepath.Join(t.TempDir(), "laptop"), sixtyDaysAgo())
+	laptop, err = certs.OpenHome(filepath.Join(t.TempDir(), "laptop"), ago(age))
 	require.NoError(t, err)
 	j, err := laptop.StartJoin(inv.Token)
 	require.NoError(t, err)
@@ -78,6 +83,21 @@ func renewing(t *testing.T, n *transporttest.Network, home *certs.Home, failures
 	return n.Listen(transport.Config{Credentials: cred, Handlers: map[transport.StreamType]transport.Handler{transport.StreamRPC: own.mux.ServeStream}})
 }
 
+// issued returns what the server of a home presents now.
+func issued(home *certs.Home) (*certs.Credentials, error) {
+	if err := home.Init(nil, "alice"); err != nil {
+		return nil, err
+	}
+	return home.ServerCredentials()
+}
+
+// keep has a client of s do what every client does to keep cred good.
+func keep(t *testing.T, s *transport.Session, home *certs.Home, cred *certs.Credentials) {
+	t.Helper()
+	r := &renewal{session: s, home: home, addr: "10.0.0.1:4433", cred: cred, log: slog.New(slog.DiscardHandler)}
+	r.keep(t.Context())
+}
+
 // serial returns which certificate of its one client's a server sees.
 func serial(t *testing.T, srv *transport.Server) string {
 	t.Helper()
@@ -95,7 +115,7 @@ func TestAClientRenewsAtTwoThirdsWhileItsSessionIsUpAndPresentsThatNext(t *testi
 		srv := renewing(t, n, home, 0)
 		old := credentialsOf(t, laptop)
 		s := n.Dial(srv, "", transport.Config{Credentials: old, NewPacketConn: func() (net.PacketConn, error) { return n.Conn(), nil }})
-		keepRenewed(t.Context(), s, laptop, old, slog.New(slog.DiscardHandler))
+		keep(t, s, laptop, old)
 
 		time.Sleep(8 * time.Minute)
 		require.Equal(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw, "it is not time")
@@ -121,7 +141,7 @@ func TestAClientWhoseCertificateIsDueRenewsAsItConnects(t *testing.T) {
 		srv := renewing(t, n, home, 0)
 		time.Sleep(9 * time.Minute)
 		old := credentialsOf(t, laptop)
-		keepRenewed(t.Context(), n.Dial(srv, "", transport.Config{Credentials: old}), laptop, old, slog.New(slog.DiscardHandler))
+		keep(t, n.Dial(srv, "", transport.Config{Credentials: old}), laptop, old)
 		require.NotEqual(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw, "when it returns")
 	})
 }
@@ -134,7 +154,7 @@ func TestARenewalThatFailsLeavesEverythingAsItIsAndIsTriedAgain(t *testing.T) {
 		time.Sleep(9 * time.Minute)
 		old := credentialsOf(t, laptop)
 		s := n.Dial(srv, "", transport.Config{Credentials: old})
-		keepRenewed(t.Context(), s, laptop, old, slog.New(slog.DiscardHandler))
+		keep(t, s, laptop, old)
 		time.Sleep(time.Hour + time.Minute)
 		require.Equal(t, old.Certificate.Leaf.Raw, credentialsOf(t, laptop).Certificate.Leaf.Raw)
 		time.Sleep(time.Hour)
@@ -174,16 +194,13 @@ func TestAServerRenewsItsOwnCertificateWhileItRuns(t *testing.T) {
 		failures := 1
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		defer keepServerRenewed(ctx, srv, cred, func() (*certs.Credentials, error) {
+		defer keepServerRenewed(ctx, &serverCredentials{srv: srv, cred: cred, issue: func() (*certs.Credentials, error) {
 			if failures > 0 {
 				failures--
 				return nil, certs.ErrNoAuthority
 			}
-			if err := home.Init(nil, "alice"); err != nil {
-				return nil, err
-			}
-			return home.ServerCredentials()
-		}, slog.New(slog.DiscardHandler))()
+			return issued(home)
+		}}, slog.New(slog.DiscardHandler))()
 		seen := func() string {
 			s := n.Dial(srv, "", transport.Config{Credentials: alice})
 			defer s.Abort(transport.Aborted, "seen")

@@ -87,14 +87,18 @@ func (a *app) dial(ctx context.Context, f clientFlags, reconnect bool) (*transpo
 	if err != nil {
 		return nil, err
 	}
+	addr := numbered(ctx, *f.server)
 	s, err := transport.Dial(ctx, *f.server, cfg)
 	if err != nil {
 		_ = traces.Close()
-		return nil, changed(err, numbered(ctx, *f.server), pinned)
+		return nil, leftBehind(changed(err, addr, pinned), cred)
 	}
 	context.AfterFunc(s.Context(), func() { _ = traces.Close() }) // writes to it have not failed
+	r := &renewal{session: s, home: home, addr: addr, cred: cred, log: log}
 	if *f.identity.cert == "" && !f.noRenewal && cred.ID().Domain == s.Peer().ID.Domain {
-		keepRenewed(ctx, s, home, cred, log)
+		r.keep(ctx)
+	} else {
+		r.follow() // so does a pin, whoever renews the certificate
 	}
 	return s, nil
 }

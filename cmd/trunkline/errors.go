@@ -102,7 +102,7 @@ func hintFor(err error) string {
 		return forgetHint(e)
 	}
 	if e, ok := errors.AsType[*certs.VerifyError](err); ok && e.Reason == certs.UnknownAuthority && !e.Expected.IsZero() {
-		return fmt.Sprintf("the authority expected is %s, the one shown is %s; for a server of that one, join with another --home", e.Expected, e.Got)
+		return fmt.Sprintf("the authority expected is %s, the one shown is %s; for another server, use another --home; %s", e.Expected, e.Got, anewHint)
 	}
 	code, _ := transport.CodeOf(err)
 	if code == transport.Expired {

@@ -25,9 +25,9 @@ Of several limits of a kind the last one in the file that names somebody holds.
 Upper and lower case are different. In methods and rooms * is any number of
 characters, also none, but no "/", and ** is "/" too. Rooms whose names have a star
 are named by a star. A method that is for administrators alone, as those of
-trunkline.Admin and of trunkline.Certs but Renew, is given to others by its whole name,
-and by no star. trunkline.Session/WhoAmI and trunkline.Certs/Renew are for whoever may
-have a session. Nothing in a room needs chair or admin yet.
+trunkline.Admin and of trunkline.Certs but Renew and Authority, is given to others by
+its whole name, and by no star. trunkline.Session/WhoAmI and those two are for whoever
+may have a session. Nothing in a room needs chair or admin yet.
 
 A server without --policy lets every user of its own domain join and speak in all
 rooms and call all methods but those for administrators, and has the default user of

@@ -114,6 +114,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 		a.notify(hangups, syscall.SIGHUP) // which otherwise ends the process
 	}
 	guard := newGate(cred.ID().Domain, policy)
+	var lasting standing
 
 	records, closeRecords, err := storage.open(ctx, home.Dir(), log)
 	if err != nil {
@@ -147,6 +148,9 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 			if err := checkRevoked(home, p); err != nil {
 				return err
 			}
+			if err := lasting.check(p); err != nil {
+				return err
+			}
 			return guard.admit(transport.SessionFrom(ctx), p.ID)
 		},
 		Handlers: map[transport.StreamType]transport.Handler{
@@ -178,6 +182,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 		handle(own, forAdministrators, certsRevokeMethod, serveRevoke(home))
 		handle(own, forAdministrators, certsListMethod, serveList(home))
 		handle(own, forSessions, certsRenewMethod, serveRenew(home))
+		handle(own, forSessions, certsAuthorityMethod, serveAuthority(home))
 	}
 	own.describe()
 	healthy := health.NewServer()
@@ -197,7 +202,14 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 	if ownPKI {
 		issue = pki.replaced(cred)
 	}
-	defer keepServerRenewed(ctx, srv, cred, issue, log)()
+	presented := &serverCredentials{srv: srv, issue: issue, cred: cred}
+	defer keepServerRenewed(ctx, presented, log)()
+	if ownPKI {
+		defer endExpired(ctx, srv, expiry, log)()
+	} else {
+		defer watchAuthority(ctx, home, presented, &lasting, log)()
+		defer endExpired(ctx, srv, recorded(home), log)()
+	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx) }()
 	if err := a.print(fmt.Sprintf("listening on %s\n", srv.Addr())); err != nil {

@@ -139,3 +139,16 @@ func changed(err error, addr string, pinned certs.Fingerprint) error {
 	e := &certs.PinError{Addr: addr, Pinned: pinned, Got: v.Got}
 	return &transport.Error{Code: transport.Unauthorized, Reason: e.Error(), Err: e}
 }
+
+// leftBehind adds to a refusal by the server what can be done if cred is of an authority that is not the home's any more:
+// then the server has ended the overlap after a rotation.
+func leftBehind(err error, cred *certs.Credentials) error {
+	e, ok := errors.AsType[*transport.Error](err)
+	if !ok || e.Code != transport.Unauthorized || !e.Remote || cred.Authority == nil || cred.Certificate.Leaf.CheckSignatureFrom(cred.Authority) == nil {
+		return err
+	}
+	return withHint(err, "the server's authority was rotated, and this certificate not renewed in time; %s", anewHint)
+}
+
+// anewHint is for who has to pin a server's authority anew.
+const anewHint = "if whoever runs the server says that its authority is new, join with a token of theirs (trunkline certs invite NAME --add-device): trunkline certs join HOST:PORT TOKEN --new-authority"
