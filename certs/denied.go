@@ -14,8 +14,9 @@ const watchEvery = 250 * time.Millisecond
 
 // Denied is who was denied at one moment. It does not change.
 type Denied struct {
-	names map[string]struct{}
-	keys  map[Fingerprint]string // to the name
+	domain string // of names; empty if it is not known
+	names  map[string]struct{}
+	keys   map[Fingerprint]string // to the name
 }
 
 // Denied reads who is denied now.
@@ -24,7 +25,7 @@ func (h *Home) Denied() (*Denied, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Denied{names: make(map[string]struct{}), keys: make(map[Fingerprint]string)}
+	d := &Denied{domain: r.domain, names: make(map[string]struct{}), keys: make(map[Fingerprint]string)}
 	for _, l := range r.lines {
 		if l.key.IsZero() {
 			d.names[l.name] = struct{}{}
@@ -37,7 +38,7 @@ func (h *Home) Denied() (*Denied, error) {
 
 // Check is [Home.CheckRevoked] as of the moment of d.
 func (d *Denied) Check(id ID, key Fingerprint) error {
-	if _, ok := d.names[id.Name]; ok && id.kind == kindUser {
+	if _, ok := d.names[id.Name]; ok && inDomain(id, d.domain) {
 		return &RevokedError{Name: id.Name}
 	}
 	if name, ok := d.keys[key]; ok {

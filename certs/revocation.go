@@ -68,8 +68,8 @@ func (h *Home) Revoke(name string) error {
 	})
 }
 
-// CheckRevoked returns a [*RevokedError] if the name of id or the key is denied,
-// and nil if neither is. It reads the file each time; if it cannot, that is an
+// CheckRevoked returns a [*RevokedError] if the name of id, in the trust domain of this home's authority, or the
+// key is denied, and nil if neither is. It reads the file each time; if it cannot, that is an
 // error as well, and nobody should be let in.
 func (h *Home) CheckRevoked(id ID, key Fingerprint) error {
 	denied, err := h.loadRevoked()
@@ -89,11 +89,20 @@ func (h *Home) loadRevoked() (*revoked, error) {
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(r.lines, func(l revokedLine) bool { return l.key.IsZero() }) {
+		// If it can't be read a name is denied in every domain, rather than in none.
+		if as, err := h.loadAuthorities(); err == nil && as.current != nil {
+			r.domain, _ = authorityDomain(as.current)
+		}
+	}
 	return r, nil
 }
 
 // revoked is the content of the file, in its order.
-type revoked struct{ lines []revokedLine }
+type revoked struct {
+	lines  []revokedLine
+	domain string // of the users whose names are in it: the authority's. Empty if that is not known, or there are none
+}
 
 // revokedLine denies the name if its key is zero, else the key.
 type revokedLine struct {
@@ -141,11 +150,16 @@ func (r *revoked) lift(name string) bool {
 
 func (r *revoked) check(id ID, key Fingerprint) error {
 	for _, l := range r.lines {
-		if l.key.IsZero() && id.kind == kindUser && l.name == id.Name || !l.key.IsZero() && l.key == key {
+		if l.key.IsZero() && l.name == id.Name && inDomain(id, r.domain) || !l.key.IsZero() && l.key == key {
 			return &RevokedError{Name: l.name, Key: l.key}
 		}
 	}
 	return nil
+}
+
+// inDomain says whether id is one of those whom a name in the list means: users of other domains may have the same.
+func inDomain(id ID, domain string) bool {
+	return id.kind == kindUser && (domain == "" || id.Domain == domain)
 }
 
 func (r *revoked) String() string {

@@ -140,7 +140,7 @@ func TestRevokingManyAtOnceLosesNone(t *testing.T) {
 	}
 	group.Wait()
 	for _, name := range names {
-		id, err := certs.UserID("abc", name)
+		id, err := certs.UserID(serverCredentials(t, home).ID().Domain, name)
 		require.NoError(t, err)
 		assert.ErrorIs(t, home.CheckRevoked(id, certs.Fingerprint{}), certs.ErrRevoked, name)
 	}
@@ -194,4 +194,45 @@ func userID(t *testing.T, home *certs.Home, name string) certs.ID {
 	id, err := certs.UserID(serverCredentials(t, home).ID().Domain, name)
 	require.NoError(t, err)
 	return id
+}
+
+// A server with a PKI of its own has users of other domains, and a list that is of the home's.
+func TestANameIsDeniedInTheDomainOfTheHomeAlone(t *testing.T) {
+	home := newHome(t, certs.Env{})
+	require.NoError(t, home.Revoke("bob"))
+	ours, theirs := userCredentials(t, home, "alice"), issueUser(t, newAuthority(t, certs.Env{}), "bob")
+	bob, err := certs.UserID(ours.ID().Domain, "bob")
+	require.NoError(t, err)
+	check := func(id certs.ID) (once, watched error) {
+		denied, err := home.Denied()
+		require.NoError(t, err)
+		return home.CheckRevoked(id, certs.Fingerprint{}), denied.Check(id, certs.Fingerprint{})
+	}
+	for name, test := range map[string]struct {
+		id     certs.ID
+		denied bool
+	}{"ours": {bob, true}, "theirs": {theirs.ID(), false}} {
+		once, watched := check(test.id)
+		assert.Equal(t, test.denied, once != nil, name)
+		assert.Equal(t, test.denied, watched != nil, name)
+	}
+
+	// A key that is denied is denied wherever it is shown.
+	require.ErrorIs(t, home.CheckRevoked(theirs.ID(), keyOfRevoked(t, home)), certs.ErrRevoked)
+
+	// Whoever can't tell whose names they are denies rather too many.
+	write(t, home, "authority.crt", "damaged")
+	for _, id := range []certs.ID{bob, theirs.ID()} {
+		once, watched := check(id)
+		assert.ErrorIs(t, once, certs.ErrRevoked)
+		assert.ErrorIs(t, watched, certs.ErrRevoked)
+	}
+}
+
+// keyOfRevoked revokes a user who has a key, and returns that.
+func keyOfRevoked(t *testing.T, home *certs.Home) certs.Fingerprint {
+	t.Helper()
+	carol := userCredentials(t, home, "carol")
+	require.NoError(t, home.Revoke("carol"))
+	return keyOf(carol)
 }
