@@ -119,10 +119,18 @@ func TestARenewedCertificateThatIsNotGoodLeavesTheOldOne(t *testing.T) {
 	otherKey, err := server.UserCredentials("bob")
 	require.NoError(t, err)
 	stranger := issueUser(t, newAuthority(t, c.Env()), "bob")
+	authority, key := authorityOf(t, server)
+	template := leafTemplate(t, authority, "user/carol", x509.ExtKeyUsageClientAuth)
+	template.NotAfter = bob.Certificate.Leaf.NotAfter.Add(day)
+	der, err := x509.CreateCertificate(nil, template, authority, bob.Certificate.Leaf.PublicKey, key)
+	require.NoError(t, err)
+	otherName, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
 	for name, chain := range map[string][]*x509.Certificate{
 		"nothing":             nil,
 		"another's":           renew(device),
 		"for another key":     renew(otherKey),
+		"for another name":    {otherName, authority},
 		"another authority's": chainOf(t, stranger),
 		"the server's":        chainOf(t, serverCredentials(t, server)),
 	} {
