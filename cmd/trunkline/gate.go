@@ -78,7 +78,8 @@ func errNoSession() error {
 // there was one.
 func (p *person) evict() bool {
 	for s := range p.sessions {
-		if s.State() == transport.StateDetached {
+		// One that is being opened is detached until it is welcomed, and has had no connection.
+		if now, _ := s.Status(); now.State == transport.StateDetached && now.Attempt > 0 {
 			delete(p.sessions, s)
 			s.Abort(transport.ExcessiveLoad, "another session of the identity took its place")
 			return true

@@ -174,6 +174,39 @@ sessions = 2
 	})
 }
 
+// M64: what is on its way to WELCOME only looks held.
+func TestM64ASessionThatIsBeingOpenedDoesNotMakeWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := transporttest.New(t, 0)
+		guard := newGate(n.Authority().Domain(), parse(t, `
+[[allow]]
+who = ["*"]
+[[limit]]
+who = ["*"]
+sessions = 1
+`))
+		decide := make(chan struct{})
+		srv := n.Listen(transport.Config{Authorize: func(ctx context.Context, p transport.Peer) error {
+			err := guard.admit(transport.SessionFrom(ctx), p.ID)
+			if err == nil {
+				<-decide // admitted, and not welcomed yet
+			}
+			return err
+		}})
+		first := make(chan error, 1)
+		go func() {
+			_, err := n.TryDial(t.Context(), srv, "bob", transport.Config{NoReconnect: true})
+			first <- err
+		}()
+		synctest.Wait()
+		_, err := n.TryDial(t.Context(), srv, "bob", transport.Config{NoReconnect: true})
+		code, _ := transport.CodeOf(err)
+		assert.Equal(t, transport.ExcessiveLoad, code, "%v", err)
+		close(decide)
+		require.NoError(t, <-first)
+	})
+}
+
 // M64: live or held, and only of those whom the policy does not name any more.
 func TestM64ANewPolicyEndsTheSessionsThatItDoesNotAllow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
