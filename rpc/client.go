@@ -171,7 +171,7 @@ func (c *clientCall) encode(m any, plain bool) (*buffer, *Error) {
 		return nil, hookError(err)
 	}
 	t := frameData
-	if z := c.opts.compressor; z != nil && !plain {
+	if z := c.opts.compressor; z != nil && !plain && (c.opts.plain == nil || !c.opts.plain(m)) {
 		buf, t, err = compress(z, leastOf(c.opts.compressMin), buf, room)
 		if err != nil {
 			buf.free()

@@ -35,7 +35,9 @@ type Compressor interface {
 // ErrTooLong is what a [Compressor] returns for a message that decompressed is longer than the limit.
 var ErrTooLong = errors.New("rpc: decompressed message is longer than the limit")
 
-// defaultCompressMin is the default of [Config.CompressMin] and [WithCompressMin].
+// defaultCompressMin is the default of [Config.CompressMin] and [WithCompressMin]. Of 1 KiB of prose gzip and zstd leave 0.61, of
+// 512 bytes 0.66 (BenchmarkCompress): what is shorter saves a fraction of one packet at most, and takes as long to compress as
+// half a call does.
 const defaultCompressMin = 1 << 10
 
 // leastOf resolves a user's number: 0 is the default, and a negative one means every message.

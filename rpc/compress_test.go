@@ -425,6 +425,42 @@ func TestM43BombIsRefusedWithinTheLimit(t *testing.T) {
 	}
 }
 
+func TestM43LimitHoldsExactlyAfterDecompression(t *testing.T) {
+	forBubbles(t, func(t *testing.T, own, peers *counted) {
+		const limit = 1 << 20
+		e := newEcho(rpc.Config{Compressors: []rpc.Compressor{peers}, MaxMessage: limit})
+		_, client, _ := start(t, e.mux)
+		for name, message := range map[string][]byte{"prose": prose(t, limit+1), "zeros": make([]byte, limit+1)} {
+			raw := rpc.Raw(message)
+			_, err := octets.Call(t.Context(), client, &raw, rpc.WithCompression(own))
+			wantError(t, err, rpc.ResourceExhausted, rpc.NotStarted)
+			raw = raw[:limit]
+			back, err := octets.Call(t.Context(), client, &raw, rpc.WithCompression(own), rpc.WithMaxMessage(limit))
+			require.NoError(t, err, name)
+			require.True(t, bytes.Equal(raw, *back))
+			_, err = octets.Call(t.Context(), client, &rpc.Raw{}, rpc.WithAcceptCompression(own), rpc.WithMaxMessage(limit))
+			require.NoError(t, err)
+		}
+	})
+}
+
+// A boundless compressor does not keep to the limit.
+type boundless struct{ misnamed }
+
+func (*boundless) AppendDecompress(dst, _ []byte, _ int) ([]byte, error) {
+	return append(dst, make([]byte, 1<<20+1)...), nil
+}
+
+func TestM43CompressorThatIgnoresTheLimitIsNotBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEcho(rpc.Config{Compressors: []rpc.Compressor{&boundless{misnamed{"b"}}}, MaxMessage: 1 << 20})
+		_, client, _ := start(t, e.mux)
+		frames := readFrames(t, attack(t, client, transport.AppendFrame(compressedHead(octets.Name(), "b"), 0x07, []byte("x"))))
+		require.Equal(t, []byte{0x05, 0x08, byte(rpc.ResourceExhausted)}, []byte(frames[0][:3]))
+		require.Zero(t, e.calls.Load())
+	})
+}
+
 // The same of an answer, to a client that has its own limit.
 func TestM43BombInAnAnswerIsRefusedWithinTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -510,7 +546,9 @@ func TestR5CompressedCallsLeaveNothingHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := zstd.New()
 		e := newEcho(rpc.Config{Compressors: []rpc.Compressor{z}})
-		srv, alice, _ := malloryAndBob(t, e.mux)
+		n := transporttest.New(t, rtt)
+		srv := n.Listen(transport.Config{Handlers: handlers(e.mux), MaxBuffered: bodies})
+		alice, server := n.Pair(srv, "alice", transport.Config{Handlers: handlers(e.mux)})
 		long := &Text{Text: string(prose(t, 100_000))}
 		for range 20 {
 			s, err := chat.Call(t.Context(), alice, rpc.WithCompression(z))
@@ -519,10 +557,33 @@ func TestR5CompressedCallsLeaveNothingHeld(t *testing.T) {
 			_, err = s.Recv()
 			require.NoError(t, err)
 			s.Close()
-			_, err = say.Call(t.Context(), alice, long, rpc.WithCompression(z))
-			require.NoError(t, err)
+			for _, conn := range []rpc.Conn{alice, server} { // what a server asks for counts as well
+				_, err = say.Call(t.Context(), conn, long, rpc.WithCompression(z))
+				require.NoError(t, err)
+			}
 		}
 		time.Sleep(time.Second)
 		require.Zero(t, srv.Stats().Buffered)
+	})
+}
+
+// What goes uncompressed is asked of the request as its caller has it, also where that is kept in encoded form.
+func TestRequestOfAResumableStreamMayGoUncompressed(t *testing.T) {
+	forBubbles(t, func(t *testing.T, own, peers *counted) {
+		mux := rpc.NewMux(rpc.Config{Compressors: []rpc.Compressor{peers}})
+		rpc.Handle(mux, follow, func(_ context.Context, req *Text, out *rpc.Sender[Text]) error { return out.SendAt("1", req) })
+		_, client, _ := start(t, mux)
+		long := &Text{Text: string(prose(t, 20_000))}
+		for plain, requests := range map[bool]int64{false: 1, true: 0} {
+			in, err := follow.Call(t.Context(), client, long, rpc.WithCompression(own), rpc.WithUncompressed(func(m any) bool { return plain && m == long }))
+			require.NoError(t, err)
+			m, err := in.Recv()
+			require.NoError(t, err)
+			require.Equal(t, long, m)
+			_, err = in.Recv()
+			require.ErrorIs(t, err, io.EOF)
+			own.want(t, requests, 1)
+			peers.want(t, 1, requests)
+		}
 	})
 }

@@ -2,6 +2,8 @@ package rpc_test
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"sync"
@@ -134,9 +136,9 @@ func TestM43BombTakesNoMoreMemoryThanTheLimit(t *testing.T) {
 
 func BenchmarkCompress(b *testing.B) {
 	for _, c := range compressors() {
-		for _, size := range sizes[1:] {
-			b.Run(c.Name()+"/"+size.name, func(b *testing.B) {
-				src := prose(b, size.bytes)
+		for _, n := range []int{512, 1 << 10, 4 << 10, 16 << 10} { // what Config.CompressMin is about
+			b.Run(fmt.Sprintf("%s/%dB", c.Name(), n), func(b *testing.B) {
+				src := prose(b, n)
 				b.SetBytes(int64(len(src)))
 				b.ReportAllocs()
 				var packed []byte
@@ -151,15 +153,37 @@ func BenchmarkCompress(b *testing.B) {
 
 func BenchmarkDecompress(b *testing.B) {
 	for _, c := range compressors() {
-		for _, size := range sizes[1:] {
-			b.Run(c.Name()+"/"+size.name, func(b *testing.B) {
-				packed := pack(b, c, prose(b, size.bytes))
-				b.SetBytes(int64(size.bytes))
-				b.ReportAllocs()
-				var out []byte
-				for b.Loop() {
-					out, _ = c.AppendDecompress(out[:0], packed, size.bytes)
-				}
+		b.Run(c.Name(), func(b *testing.B) {
+			const n = 16 << 10
+			packed := pack(b, c, prose(b, n))
+			b.SetBytes(n)
+			b.ReportAllocs()
+			var out []byte
+			for b.Loop() {
+				out, _ = c.AppendDecompress(out[:0], packed, n)
+			}
+		})
+	}
+}
+
+// BenchmarkUnaryCompressed is calls of 16 KiB of prose each way, as text in JSON, on the loopback: what compression takes
+// shows here, what it gives does not.
+func BenchmarkUnaryCompressed(b *testing.B) {
+	e := newEcho(rpc.Config{Compressors: compressors()})
+	client, _ := startUDP(b, handlers(e.mux))
+	message := &Text{Text: string(prose(b, sizes[1].bytes))}
+	for _, c := range append([]rpc.Compressor{nil}, compressors()...) {
+		name := "plain"
+		if c != nil {
+			name = c.Name()
+		}
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/callers=%d", name, callers), func(b *testing.B) {
+				b.SetBytes(int64(len(message.Text)))
+				benchmark(b, callers, func() error {
+					_, err := say.Call(context.Background(), client, message, rpc.WithCompression(c))
+					return err
+				})
 			})
 		}
 	}

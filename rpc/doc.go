@@ -134,8 +134,8 @@
 // A caller has its requests compressed, and accepts compressed answers, with [WithCompression], or with
 // [WithAcceptCompression] the answers alone; a [Mux] knows those of its Config. Packages gzip and zstd have a [Compressor] each. What
 // is short, or does not become shorter, goes as it is. It is off by default, and should stay so where a secret goes
-// beside what others may choose, see [Compressor]; [Uncompressed] and [Sender.SendUncompressed] leave out a call's
-// answers, and single messages.
+// beside what others may choose, see [Compressor]; [Uncompressed] leaves out a call's answers, and [Sender.SendUncompressed] and
+// [WithUncompressed] single messages.
 //
 // # Limits and ends
 //

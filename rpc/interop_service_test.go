@@ -83,7 +83,11 @@ func output(ctx context.Context, req *interoppb.StreamingOutputCallRequest, out 
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if err := out.Send(&interoppb.StreamingOutputCallResponse{Payload: zeros(p.GetSize())}); err != nil {
+		send := out.Send
+		if p.GetCompressed() != nil && !p.GetCompressed().GetValue() {
+			send = out.SendUncompressed
+		}
+		if err := send(&interoppb.StreamingOutputCallResponse{Payload: zeros(p.GetSize())}); err != nil {
 			return err
 		}
 	}

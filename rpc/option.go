@@ -15,6 +15,7 @@ type callOptions struct {
 	compressor  Compressor   // of requests
 	accept      []Compressor // of answers
 	compressMin int
+	plain       func(m any) bool // requests that are not compressed
 }
 
 type optionFunc func(o *callOptions)
@@ -67,6 +68,13 @@ func (o *callOptions) acceptToo(c Compressor) {
 // shorter, go as they are. Default: 1 KiB. Negative: all are compressed.
 func WithCompressMin(n int) CallOption {
 	return optionFunc(func(o *callOptions) { o.compressMin = n })
+}
+
+// WithUncompressed has those requests go uncompressed, whatever the other options say, of which plain says so: they are
+// compressed already, or have a secret beside what others may choose (see [Compressor]). m is the pointer that the caller
+// passed. For single messages of a [Stream] there is [Sender.SendUncompressed]. Default: none.
+func WithUncompressed(plain func(m any) bool) CallOption {
+	return optionFunc(func(o *callOptions) { o.plain = plain })
 }
 
 // WithMetadata sends md with the request. Together with the name of the method it may

@@ -17,8 +17,11 @@ import (
 // RFC 9659 every sender to keep to, where HTTP uses it.
 const maxWindow = 8 << 20
 
-// A Compressor is an [rpc.Compressor]. Use one for all calls: it keeps what compressing and decompressing
-// takes, of either as much as there are processors.
+// window is how far back the encoder looks, in bytes. It bounds what an encoder keeps; by default that is four times as much.
+const window = 1 << 20
+
+// A Compressor is an [rpc.Compressor]. Use one for all calls: it keeps what compressing takes, up to 1.5 MB for each
+// processor, and for decompressing the newest message of each.
 type Compressor struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder
@@ -29,6 +32,7 @@ func New() *Compressor {
 	// Both fail only for options that there are not.
 	encoder, err := zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithWindowSize(window),
 		zstd.WithEncoderCRC(false), // QUIC has seen to that
 		zstd.WithLowerEncoderMem(true),
 	)
