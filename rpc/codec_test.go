@@ -1,9 +1,7 @@
 package rpc_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/gob"
 	"testing"
 	"testing/synctest"
 
@@ -14,22 +12,9 @@ import (
 	"github.com/trunkline-go/trunkline/rpc"
 )
 
-// gobCodec is what a user's codec looks like.
-type gobCodec struct{}
-
-func (gobCodec) Name() string { return "gob" }
-
-func (gobCodec) AppendEncode(dst []byte, m any) ([]byte, error) {
-	buf := bytes.NewBuffer(dst)
-	err := gob.NewEncoder(buf).Encode(m)
-	return buf.Bytes(), err
-}
-
-func (gobCodec) Decode(b []byte, m any) error { return gob.NewDecoder(bytes.NewReader(b)).Decode(m) }
-
-// renamed is a codec under another name.
+// renamed is the codec of the examples under another name.
 type renamed struct {
-	gobCodec
+	gobs
 	name string
 }
 
@@ -47,10 +32,10 @@ func codecOf(mux *rpc.Mux) rpc.UnaryMethod[Text, Text] {
 
 func TestAUsersCodecCarriesEveryKindOfCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEcho(rpc.Config{Codecs: []rpc.Codec{renamed{name: "other"}, gobCodec{}}})
+		e := newEcho(rpc.Config{Codecs: []rpc.Codec{renamed{name: "other"}, gobs{}}})
 		name := codecOf(e.mux)
 		_, client, _ := start(t, e.mux)
-		ctx, opt := t.Context(), rpc.WithCustomCodec(gobCodec{})
+		ctx, opt := t.Context(), rpc.WithCustomCodec(gobs{})
 
 		res, err := name.Call(ctx, client, &Text{}, opt)
 		require.NoError(t, err)
@@ -83,7 +68,7 @@ func TestAUsersCodecCarriesEveryKindOfCall(t *testing.T) {
 
 func TestAUsersCodecIsRefusedByWhoDoesNotKnowIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEcho(rpc.Config{Codecs: []rpc.Codec{gobCodec{}}})
+		e := newEcho(rpc.Config{Codecs: []rpc.Codec{gobs{}}})
 		_, client, _ := start(t, e.mux)
 		_, err := say.Call(t.Context(), client, &Text{}, rpc.WithCustomCodec(renamed{name: "cbor"}))
 		wantError(t, err, rpc.Unimplemented, rpc.NotStarted)
@@ -98,12 +83,12 @@ func TestAUsersCodecIsRefusedByWhoDoesNotKnowIt(t *testing.T) {
 
 func TestWhatAUsersCodecCannotDecodeIsMalformed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEcho(rpc.Config{Codecs: []rpc.Codec{gobCodec{}}})
+		e := newEcho(rpc.Config{Codecs: []rpc.Codec{gobs{}}})
 		_, client, _ := start(t, e.mux)
 		raw := rpc.Raw("no gob")
-		_, err := rpc.Unary[rpc.Raw, rpc.Raw](say.Name()).Call(t.Context(), client, &raw, rpc.WithCustomCodec(gobCodec{}))
+		_, err := rpc.Unary[rpc.Raw, rpc.Raw](say.Name()).Call(t.Context(), client, &raw, rpc.WithCustomCodec(gobs{}))
 		wantError(t, err, rpc.InvalidArgument, rpc.NotStarted)
-		_, err = rpc.Unary[rpc.Raw, Text](octets.Name()).Call(t.Context(), client, &raw, rpc.WithCustomCodec(gobCodec{}))
+		_, err = rpc.Unary[rpc.Raw, Text](octets.Name()).Call(t.Context(), client, &raw, rpc.WithCustomCodec(gobs{}))
 		wantError(t, err, rpc.Internal, rpc.Maybe)
 	})
 }
@@ -121,7 +106,7 @@ func TestACodecMayTakeThePlaceOfABuiltInOne(t *testing.T) {
 		_, err := rpc.Unary[Text, Text]("test.Codec/Keep").Call(t.Context(), client, &Text{Text: "hi"}, rpc.WithCustomCodec(proto))
 		require.NoError(t, err)
 		var m Text
-		require.NoError(t, gobCodec{}.Decode(<-codecs, &m))
+		require.NoError(t, gobs{}.Decode(<-codecs, &m))
 		require.Equal(t, "hi", m.Text)
 		_, err = wrap.Call(t.Context(), client, wrapperspb.String("hi"), rpc.WithCodec("json"))
 		require.NoError(t, err)
@@ -151,6 +136,6 @@ func TestACodecThatPanicsFailsItsCall(t *testing.T) {
 	})
 }
 
-type panicking struct{ gobCodec }
+type panicking struct{ gobs }
 
 func (panicking) Decode([]byte, any) error { panic("codec") }

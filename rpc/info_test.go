@@ -39,7 +39,7 @@ func TestKindsHaveTheirNames(t *testing.T) {
 }
 
 func TestAMuxDescribesItsOwnCodecsLast(t *testing.T) {
-	mux := newEcho(rpc.Config{Codecs: []rpc.Codec{renamed{name: "proto"}, gobCodec{}}}).mux
+	mux := newEcho(rpc.Config{Codecs: []rpc.Codec{renamed{name: "proto"}, gobs{}}}).mux
 	for method, want := range map[string][]string{say.Name(): {"json", "proto", "gob"}, wrap.Name(): {"proto", "json", "gob"}} {
 		info, ok := mux.Method(method)
 		assert.True(t, ok)
