@@ -122,9 +122,17 @@ func (w writer) serviceDeprecated() bool {
 	return o.GetDeprecated()
 }
 
-func deprecated(m method) bool {
+func deprecated(m method) bool { return options(m).GetDeprecated() }
+
+// idempotent says whether the .proto file says that a call may run more than once. One without side effects
+// may, too.
+func idempotent(m method) bool {
+	return options(m).GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
+}
+
+func options(m method) *descriptorpb.MethodOptions {
 	o, _ := m.Desc.Options().(*descriptorpb.MethodOptions)
-	return o.GetDeprecated()
+	return o
 }
 
 // kind returns the name of the function of package rpc that makes the method's descriptor.
@@ -156,7 +164,11 @@ func (w writer) descriptors() {
 			w.P()
 		}
 		w.comment(m.descriptor+" describes "+m.wire+".", m.Comments.Leading, deprecated(m) || w.serviceDeprecated())
-		w.P(m.descriptor, " = ", w.rpc(kind(m)), "[", w.in(m), ", ", w.out(m), "](\"", m.wire, "\")")
+		extra := ""
+		if idempotent(m) {
+			extra = ", " + w.rpc("Idempotent") + "()"
+		}
+		w.P(m.descriptor, " = ", w.rpc(kind(m)), "[", w.in(m), ", ", w.out(m), "](\"", m.wire, "\"", extra, ")")
 	}
 	w.P(")")
 }

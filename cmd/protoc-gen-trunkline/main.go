@@ -18,7 +18,8 @@
 // A service Greeter with a method SayHello becomes
 //
 //   - GreeterName, its name on the wire;
-//   - GreeterSayHello, the method's descriptor: to call it, to handle it alone, or to describe it;
+//   - GreeterSayHello, the method's descriptor: to call it, to handle it alone, or to describe it. It is rpc.Idempotent
+//     if the .proto file says so, by idempotency_level;
 //   - GreeterHandler, the interface of who serves it, and RegisterGreeterHandler;
 //   - UnimplementedGreeterHandler, to embed by who does not want to serve all of it;
 //   - GreeterClient, the interface of who calls it, and NewGreeterClient.

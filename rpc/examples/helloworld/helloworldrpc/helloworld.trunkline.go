@@ -18,7 +18,7 @@ var (
 	// GreeterSayHello describes helloworld.Greeter/SayHello.
 	//
 	// SayHello greets whom the request names.
-	GreeterSayHello = rpc.Unary[helloworld.HelloRequest, helloworld.HelloReply]("helloworld.Greeter/SayHello")
+	GreeterSayHello = rpc.Unary[helloworld.HelloRequest, helloworld.HelloReply]("helloworld.Greeter/SayHello", rpc.Idempotent())
 
 	// GreeterSayHelloStreamReply describes helloworld.Greeter/SayHelloStreamReply.
 	//

@@ -19,12 +19,12 @@ var (
 	// RouteGuideGetFeature describes routeguide.RouteGuide/GetFeature.
 	//
 	// GetFeature returns what is at a point. Where there is nothing, it has no name.
-	RouteGuideGetFeature = rpc.Unary[routeguide.Point, routeguide.Feature]("routeguide.RouteGuide/GetFeature")
+	RouteGuideGetFeature = rpc.Unary[routeguide.Point, routeguide.Feature]("routeguide.RouteGuide/GetFeature", rpc.Idempotent())
 
 	// RouteGuideListFeatures describes routeguide.RouteGuide/ListFeatures.
 	//
 	// ListFeatures sends all that is within a rectangle, one by one.
-	RouteGuideListFeatures = rpc.ServerStream[routeguide.Rectangle, routeguide.Feature]("routeguide.RouteGuide/ListFeatures")
+	RouteGuideListFeatures = rpc.ServerStream[routeguide.Rectangle, routeguide.Feature]("routeguide.RouteGuide/ListFeatures", rpc.Idempotent())
 
 	// RouteGuideRecordRoute describes routeguide.RouteGuide/RecordRoute.
 	//

@@ -29,12 +29,12 @@ var (
 	// KindsWatch describes golden.kinds.v1.Kinds/Watch.
 	//
 	// Watch never changes anything.
-	KindsWatch = rpc.ServerStream[wrapperspb.StringValue, v1.Item]("golden.kinds.v1.Kinds/Watch")
+	KindsWatch = rpc.ServerStream[wrapperspb.StringValue, v1.Item]("golden.kinds.v1.Kinds/Watch", rpc.Idempotent())
 
 	// KindsPut describes golden.kinds.v1.Kinds/Put.
 	//
 	// Put may be repeated.
-	KindsPut = rpc.ClientStream[v1.Item, emptypb.Empty]("golden.kinds.v1.Kinds/Put")
+	KindsPut = rpc.ClientStream[v1.Item, emptypb.Empty]("golden.kinds.v1.Kinds/Put", rpc.Idempotent())
 
 	// KindsTalk describes golden.kinds.v1.Kinds/Talk.
 	KindsTalk = rpc.Bidi[v1.Item, rpc1.Message]("golden.kinds.v1.Kinds/Talk")
