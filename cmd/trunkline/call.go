@@ -40,6 +40,8 @@ type callFlags struct {
 	timeout *time.Duration
 	maxTime *time.Duration
 	verbose *bool
+
+	compress *string // a name; none: ""
 }
 
 // options returns what the flags say of the call itself.
@@ -55,7 +57,15 @@ func (f *callFlags) options() ([]rpc.CallOption, error) {
 		}
 		md = append(md, field)
 	}
-	return []rpc.CallOption{rpc.WithCodec("json"), rpc.WithMetadata(md)}, nil
+	options := []rpc.CallOption{rpc.WithCodec("json"), rpc.WithMetadata(md)}
+	if *f.compress != "" {
+		c, err := compressorNamed(*f.compress)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, rpc.WithCompression(c))
+	}
+	return options, nil
 }
 
 // call calls one method and prints what it answers.
@@ -66,6 +76,8 @@ func (a *app) call(ctx context.Context, c *command, args []string) error {
 		timeout: fs.Duration("timeout", 0, "how long the call may take; the server is told (default as long as it takes)"),
 		maxTime: fs.Duration("max-time", 0, "how long all of it may take, connecting too (default as long as it takes)"),
 		verbose: fs.BoolP("verbose", "v", false, "show the header and the trailer of the reply, on stderr"),
+
+		compress: fs.String("compress", "", "compress long messages, both ways, with `NAME`: zstd or gzip (default not at all)"),
 	}
 	client := a.clientFlags(fs)
 	rest, err := a.parse(c, fs, args)

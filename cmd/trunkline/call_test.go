@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/rpc/reflection"
 	"github.com/trunkline-go/trunkline/transport"
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
@@ -56,7 +57,7 @@ func TestACallSaysAndShowsMetadata(t *testing.T) {
 		} {
 			var stdout, stderr strings.Builder
 			a := &app{stdout: &stdout, stderr: &stderr}
-			flags := callFlags{headers: &[]string{"user:ann", "user: bob", "trace-bin:AQ"}, timeout: new(time.Duration), maxTime: new(time.Duration), verbose: new(bool)}
+			flags := callFlags{headers: &[]string{"user:ann", "user: bob", "trace-bin:AQ"}, timeout: new(time.Duration), maxTime: new(time.Duration), verbose: new(bool), compress: new(string)}
 			*flags.timeout, *flags.verbose = time.Minute, true
 			options, err := flags.options()
 			require.NoError(t, err)
@@ -66,6 +67,36 @@ func TestACallSaysAndShowsMetadata(t *testing.T) {
 			assert.Equal(t, "trunkline: header: served-by: \"a\\x1b\"\ntrunkline: trailer: cost: 7\ntrunkline: trailer: sum-bin: AQID\n", stderr.String())
 			assert.Equal(t, rpc.Metadata{{Key: "user", Value: "ann"}, {Key: "user", Value: "bob"}, {Key: "trace-bin", Value: "\x01"}}, got)
 			assert.Equal(t, time.Minute, left.Round(time.Second))
+		}
+	})
+}
+
+// --compress asks for it: a server that does not compress says so, and is not said to lack the method.
+func TestACallIsCompressedAsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, row := range []struct {
+			has  []rpc.Compressor
+			ask  string
+			code rpc.Code
+		}{
+			{nil, "", rpc.OK},
+			{nil, "zstd", rpc.Unimplemented},
+			{compressors()[1:], "zstd", rpc.Unimplemented},
+			{compressors()[1:], "gzip", rpc.OK},
+			{compressors(), "zstd", rpc.OK},
+		} {
+			mux := rpc.NewMux(rpc.Config{Compressors: row.has})
+			rpc.Handle(mux, echoSay, func(_ context.Context, m *echoMessage) (*echoMessage, error) { return m, nil })
+			reflection.Register(mux, reflection.Config{})
+			net := transporttest.New(t, 0)
+			srv := net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{transport.StreamRPC: mux.ServeStream}})
+			a := &app{stdout: new(strings.Builder), stderr: new(strings.Builder)}
+			flags := callFlags{headers: new([]string), timeout: new(time.Duration), maxTime: new(time.Duration), verbose: new(bool), compress: &row.ask}
+			options, err := flags.options()
+			require.NoError(t, err)
+			err = a.callOn(t.Context(), net.Dial(srv, "ann", transport.Config{}), echoSay.Name(), strings.NewReader(`{"text":"hi"}`), false, &flags, options)
+			assert.Equal(t, row.code, rpc.CodeOf(err), "%v: %v", row, err)
+			assert.Empty(t, hintFor(err))
 		}
 	})
 }

@@ -143,6 +143,9 @@ func suggesting(ctx context.Context, conn rpc.Conn, name string, err error) erro
 	}
 	names := make([]string, 0, len(list.Methods))
 	for _, m := range list.Methods {
+		if m.Name == name { // it is something else that the server does not have
+			return err
+		}
 		names = append(names, m.Name)
 	}
 	if near := nearest(name, names); len(near) > 0 {

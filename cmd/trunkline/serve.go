@@ -121,7 +121,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 		return err
 	}
 	defer func() { ended = errors.Join(ended, closeRecords()) }()
-	calls := rpc.Config{Logger: log}
+	calls := rpc.Config{Logger: log, Compressors: compressors()}
 	chats := chat.Config{
 		Log:    records,
 		Domain: cred.ID().Domain,
