@@ -3,10 +3,10 @@ package rpc
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/trunkline-go/trunkline/internal/backoff"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -198,7 +198,7 @@ func (r *resumption) goOn(err error) {
 	}
 	// A server to which everybody comes back at once may have no room for a moment. Who begins is told so.
 	full := e.code == ResourceExhausted && e.Execution == NotStarted && r.maybe
-	if e.code != Unavailable && !full {
+	if e.code != Unavailable && !full || !asked(e) {
 		r.end(r.final(e))
 		return
 	}
@@ -208,18 +208,18 @@ func (r *resumption) goOn(err error) {
 	// After the end of a connection the next is waited for, which the session spreads. A peer that is there is not
 	// asked again at once.
 	if _, gone := errors.AsType[*transport.Error](e.Err); !gone {
-		r.wait()
+		r.wait(e.RetryAfter)
 	}
 	if err := r.start(); err != nil {
 		r.end(err)
 	}
 }
 
-// wait waits for a random time up to a bound that grows with each failure, or for the end of the call or its session.
-func (r *resumption) wait() {
-	bound := min(resumeBackoff<<min(r.failures, 10), maxResumeBackoff)
+// wait waits for as long as the peer has asked for, and a random time up to a bound that grows with each failure, or for
+// the end of the call or its session.
+func (r *resumption) wait(asked time.Duration) {
+	timer := time.NewTimer(asked + backoff.Wait(r.failures, resumeBackoff, maxResumeBackoff))
 	r.failures++
-	timer := time.NewTimer(rand.N(bound)) //nolint:gosec // G404: spreading a load needs no secrecy
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -139,7 +139,7 @@ func TestOwnFailureIsNotMadeAgain(t *testing.T) {
 		_, err = get.Call(ctx, client, &Text{})
 		assert.Equal(t, 1, wantError(t, err, rpc.DeadlineExceeded, rpc.Maybe).Attempts)
 		session.Abort(transport.Aborted, "")
-		_, err = get.Call(t.Context(), client, &Text{})
+		_, err = get.Call(t.Context(), rpc.NewClient(session, rpc.ClientConfig{}), &Text{})
 		assert.Equal(t, 1, wantError(t, err, rpc.Unavailable, rpc.NotStarted).Attempts, "there is nothing to make it on")
 	})
 }
@@ -397,5 +397,39 @@ func TestServersCallsAreMadeAgain(t *testing.T) {
 		_, err := get.Call(t.Context(), rpc.NewClient(server, rpc.ClientConfig{}), &Text{})
 		require.NoError(t, err)
 		assert.Equal(t, []int{0, 1, 2}, s.before)
+	})
+}
+
+// A resumable stream, too, goes on when the server says, and not at all if it says so.
+func TestServerSaysWhenAResumableStreamGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		steps := rpc.ServerStream[Text, Text]("test.Store/Steps", rpc.Resumable())
+		mux := rpc.NewMux(rpc.Config{})
+		var n atomic.Int64
+		rpc.Handle(mux, steps, func(ctx context.Context, _ *Text, out *rpc.Sender[Text]) error {
+			i := n.Add(1)
+			if err := out.SendAt(string(rune('0'+i)), &Text{N: int(i)}); err != nil {
+				return err
+			}
+			e := rpc.Errorf(rpc.Unavailable, "not now")
+			if e.RetryAfter = 30 * time.Second; i == 2 {
+				e.RetryAfter = -time.Second
+			}
+			return e
+		})
+		_, session, _ := start(t, mux)
+		in, err := steps.Call(t.Context(), session, &Text{})
+		require.NoError(t, err)
+		begun := time.Now()
+		for i := range 2 {
+			m, err := in.Recv()
+			require.NoError(t, err)
+			assert.Equal(t, i+1, m.N)
+		}
+		assert.GreaterOrEqual(t, time.Since(begun), 30*time.Second)
+		assert.Less(t, time.Since(begun), 30*time.Second+200*time.Millisecond)
+		_, err = in.Recv()
+		wantError(t, err, rpc.Unavailable, rpc.Ran)
+		assert.EqualValues(t, 2, n.Load())
 	})
 }
