@@ -77,20 +77,6 @@
 // is then rejected, or its connection is lost before the first Send, Recv and Send say NotStarted, and who
 // wants it makes it again. Nothing else is sent again by itself over a bare session, but for a stream that is [Resumable].
 //
-// # Making calls again
-//
-// Over a [Client], whose [Retry] says how, a call of one message each way is made again after Unavailable: any that has not
-// started, and one of an [Idempotent] method in any case (R4). The waits in between are random and grow, the attempts are few, and a
-// budget for all calls of the Client keeps many who fail together from making it worse. A server that knows when it
-// will be able to says so with [Error.RetryAfter].
-//
-//	var Get = rpc.Unary[Key, Value]("example.Store/Get", rpc.Idempotent())
-//
-//	client := rpc.NewClient(session, rpc.ClientConfig{})
-//	value, err := Get.Call(ctx, client, &key)
-//
-// Where the slowest answers count, [WithHedging] makes such a call a second time before the first has failed.
-//
 // What a call ends with:
 //
 //	what happened                                      code               execution
@@ -111,6 +97,20 @@
 //	session kicked, banned                             PermissionDenied   Maybe
 //	session refused otherwise                          Unauthenticated    Maybe
 //	session closed for a protocol error                Internal           Maybe
+//
+// # Making calls again
+//
+// Over a [Client], whose [Retry] says how, a call of one message each way is made again after Unavailable: any that has not
+// started, and one of an [Idempotent] method in any case (R4). The waits in between are random and grow, the attempts are few, and a
+// budget for all calls of the Client keeps many who fail together from making it worse. A server that knows when it
+// will be able to says so with [Error.RetryAfter].
+//
+//	var Get = rpc.Unary[Key, Value]("example.Store/Get", rpc.Idempotent())
+//
+//	client := rpc.NewClient(session, rpc.ClientConfig{})
+//	value, err := Get.Call(ctx, client, &key)
+//
+// Where the slowest answers count, [WithHedging] makes such a call a second time before the first has failed.
 //
 // # Streams that go on
 //

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/rpc"
@@ -229,4 +230,26 @@ func ExampleWithCompression() {
 	res, err := Hello.Call(context.Background(), client, &Greeting{Text: "world"})
 	fmt.Println(len(res.Text), err)
 	// Output: 14000 <nil>
+}
+
+// A method that may run twice as well as once is declared so, and a Client makes its calls again.
+func ExampleRetry() {
+	get := rpc.Unary[Greeting, Greeting]("example.Store/Get", rpc.Idempotent())
+	mux := rpc.NewMux(rpc.Config{})
+	rpc.Handle(mux, get, func(ctx context.Context, key *Greeting) (*Greeting, error) {
+		call, _ := rpc.CallFrom(ctx)
+		if call.PreviousAttempts == 0 {
+			err := rpc.Errorf(rpc.Unavailable, "still reading the index")
+			err.RetryAfter = 5 * time.Millisecond
+			return nil, err
+		}
+		return &Greeting{Text: fmt.Sprintf("%s, in attempt %d", key.Text, call.PreviousAttempts+1)}, nil
+	})
+	session, stop := connect(mux, rpc.NewMux(rpc.Config{}))
+	defer stop()
+
+	client := rpc.NewClient(session, rpc.ClientConfig{Retry: rpc.Retry{MaxAttempts: 3, Backoff: time.Millisecond}})
+	value, err := get.Call(context.Background(), client, &Greeting{Text: "found"})
+	fmt.Println(value.Text, err)
+	// Output: found, in attempt 2 <nil>
 }
