@@ -14,8 +14,9 @@ import (
 
 // A Retry says which calls of a [Client] are made again by themselves after they failed, and when. The zero value works, and
 // makes again what is safe to: a call that has not started, and one of an [Idempotent] method (R4), with one of Codes, from the peer
-// or from the end of a connection. It holds for calls with one request and one response, whose request is at hand; what
-// package documentation says of other calls, and of connections that end before anything of a call has left, goes for all.
+// or from the end of a connection. It holds for calls with one request and one response, whose request is at hand. Of
+// other calls, and of connections that end before anything of a call has left, the package documentation says what goes
+// for a bare session, too.
 //
 // A call ends with the error of its last attempt, and [Error.Attempts] says how many there were.
 type Retry struct {
@@ -34,8 +35,7 @@ type Retry struct {
 
 	// Budget is how many retries there may be for each call of the Client, on the average: with a fifth, a server that fails
 	// gets a fifth more calls, not four times as many. Up to 100 are saved up, and there is one a second for those who
-	// call seldom. Retries after the end of a connection are free: each connection has that once. Hedges
-	// ([WithHedging]) are not.
+	// call seldom. Retries after the end of a connection are free, because it ends once; hedges ([WithHedging]) are not.
 	// Default 0.2; negative: no bound.
 	Budget float64
 }
