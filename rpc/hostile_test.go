@@ -92,9 +92,8 @@ func TestS5HostileCallers(t *testing.T) {
 // allStreamsAreFree has as many calls run at once as the peer allows: 1024 streams, of which control is one.
 func allStreamsAreFree(t *testing.T, conn rpc.Conn) {
 	t.Helper()
-	var wg sync.WaitGroup
-	ctx, cancel := context.WithCancel(t.Context())
-	var begun sync.WaitGroup
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	var begun, wg sync.WaitGroup
 	for range 1023 {
 		begun.Add(1)
 		wg.Go(func() {
