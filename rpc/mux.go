@@ -152,6 +152,8 @@ func (m *Mux) formatNamed(name []byte) *format {
 // [Call] (see [CallFrom]). What fn returns is the call's status: nil is success, an [*Error]
 // is sent as it is, a context's error as Canceled or DeadlineExceeded, and any other error as
 // Unknown, without its text, which may hold what is nobody's business.
+// When fn has returned, what its goroutines still send and receive fails with FailedPrecondition; a Send that is under way is
+// waited for.
 //
 // Handle panics when the name is invalid or has a handler already.
 func Handle[F any](mux *Mux, m Method[F], fn F) {

@@ -27,6 +27,8 @@ const (
 var (
 	errNoCall  = errors.New("context is not of a call's handler")
 	errTooLate = errors.New("the header has been sent")
+
+	errReturned = &Error{code: FailedPrecondition, Message: "handler has returned"}
 )
 
 // A serverCall is a call on the side that serves it.
@@ -52,6 +54,8 @@ type serverCall struct {
 	size        int      // of the newest message of the request, in bytes
 	holds       [3]int   // of the request of one message, or the newest compressed one, of the answer, and of the metadata: what the stream holds
 	cursors     *cursors // of a resumable method; else nil
+
+	sending, receiving gate // for goroutines of the handler's, which may outlive it
 
 	mu         sync.Mutex // guards what follows
 	header     Metadata
@@ -84,7 +88,10 @@ func (c *serverCall) run(parent context.Context) {
 		if !returned {
 			buf, err = nil, c.panicked(recover())
 		}
+		c.sending.close() // nothing follows the status, or keeps it waiting, but a Send that is under way
 		c.finish(buf, err)
+		c.str.CancelRead(transport.StreamNoError)
+		c.receiving.close() // what a Recv reads into will be another stream's
 		c.unhold()
 		c.ctx.end()
 	}()
@@ -242,6 +249,10 @@ func (c *serverCall) request(m any) error {
 
 // recv receives one message, or io.EOF.
 func (c *serverCall) recv(m any) error {
+	if !c.receiving.enter() {
+		return errReturned
+	}
+	defer c.receiving.leave()
 	var t transport.FrameType
 	var body []byte
 	var own bool
@@ -381,6 +392,10 @@ func (c *serverCall) send(m any, plain bool) error {
 
 // write sends one message, with its cursor if there is one.
 func (c *serverCall) write(m any, cursor string, plain bool) error {
+	if !c.sending.enter() {
+		return errReturned
+	}
+	defer c.sending.leave()
 	z := c.compressor()
 	if plain {
 		z = nil
