@@ -32,7 +32,7 @@ func causeOf(t *testing.T, err error) rpc.Cause {
 func TestHandlerLearnsWhyItsCallEnded(t *testing.T) {
 	tests := []struct {
 		name  string
-		end   func(n *transporttest.Network, client, server *transport.Session, cancel context.CancelFunc)
+		end   func(n *transporttest.Network, caller, callee *transport.Session, cancel context.CancelFunc)
 		cause rpc.Cause
 		code  rpc.Code
 	}{
@@ -50,15 +50,15 @@ func TestHandlerLearnsWhyItsCallEnded(t *testing.T) {
 		},
 		{
 			"peer released", // and waited for as long as it would
-			func(_ *transporttest.Network, client, _ *transport.Session, _ context.CancelFunc) {
-				_ = client.Release(context.Background())
+			func(_ *transporttest.Network, caller, _ *transport.Session, _ context.CancelFunc) {
+				_ = caller.Release(context.Background())
 			},
 			rpc.PeerReleased, rpc.Unavailable,
 		},
 		{
 			"peer aborted",
-			func(_ *transporttest.Network, client, _ *transport.Session, _ context.CancelFunc) {
-				client.Abort(transport.Aborted, "enough")
+			func(_ *transporttest.Network, caller, _ *transport.Session, _ context.CancelFunc) {
+				caller.Abort(transport.Aborted, "enough")
 			},
 			rpc.PeerAborted, rpc.Unavailable,
 		},
@@ -69,64 +69,77 @@ func TestHandlerLearnsWhyItsCallEnded(t *testing.T) {
 		},
 		{
 			"local shutdown",
-			func(_ *transporttest.Network, _, server *transport.Session, _ context.CancelFunc) {
-				server.Abort(transport.Aborted, "shutting down")
+			func(_ *transporttest.Network, _, callee *transport.Session, _ context.CancelFunc) {
+				callee.Abort(transport.Aborted, "shutting down")
 			},
 			rpc.LocalShutdown, rpc.Unavailable,
 		},
 		{
 			"released by this side", // which waited, too
-			func(_ *transporttest.Network, _, server *transport.Session, _ context.CancelFunc) {
-				_ = server.Release(context.Background())
+			func(_ *transporttest.Network, _, callee *transport.Session, _ context.CancelFunc) {
+				_ = callee.Release(context.Background())
 			},
 			rpc.LocalShutdown, rpc.Unavailable,
 		},
 		{
 			"kicked",
-			func(_ *transporttest.Network, _, server *transport.Session, _ context.CancelFunc) {
-				server.Abort(transport.Kicked, "behave")
+			func(_ *transporttest.Network, _, callee *transport.Session, _ context.CancelFunc) {
+				callee.Abort(transport.Kicked, "behave")
 			},
 			rpc.LocalShutdown, rpc.PermissionDenied,
 		},
 		{
 			"revoked",
-			func(_ *transporttest.Network, _, server *transport.Session, _ context.CancelFunc) {
-				server.Abort(transport.Revoked, "")
+			func(_ *transporttest.Network, _, callee *transport.Session, _ context.CancelFunc) {
+				callee.Abort(transport.Revoked, "")
 			},
 			rpc.LocalShutdown, rpc.Unauthenticated,
 		},
 		{
-			"protocol error of the server's",
-			func(_ *transporttest.Network, client, _ *transport.Session, _ context.CancelFunc) {
-				client.Abort(transport.Protocol, "")
+			"protocol error of the callee's",
+			func(_ *transporttest.Network, caller, _ *transport.Session, _ context.CancelFunc) {
+				caller.Abort(transport.Protocol, "")
 			},
 			rpc.PeerAborted, rpc.Internal,
 		},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				e := newEcho(rpc.Config{})
-				n, client, server := start(t, e.mux)
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				answered := make(chan error, 1)
-				go func() {
-					_, err := hang.Call(ctx, client, &Text{})
-					answered <- err
-				}()
-				<-e.hung
-				test.end(n, client, server, cancel)
-				assert.Equal(t, test.cause, causeOf(t, <-e.causes))
-				err := <-answered
-				if test.cause == rpc.DeadlinePassed { // whose clock came first decides
-					assert.Equal(t, test.code, rpc.CodeOf(err))
-					return
-				}
-				wantError(t, err, test.code, rpc.Maybe)
+		for _, from := range []string{"client", "server"} {
+			t.Run(test.name+", called by the "+from, func(t *testing.T) {
+				testCause(t, from, test.end, test.cause, test.code)
 			})
-		})
+		}
 	}
+}
+
+// testCause has one side call hang on the other, and end that.
+func testCause(t *testing.T, from string, end func(n *transporttest.Network, caller, callee *transport.Session, cancel context.CancelFunc), cause rpc.Cause, code rpc.Code) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEcho(rpc.Config{})
+		n := transporttest.New(t, rtt)
+		srv := n.Listen(transport.Config{Handlers: handlers(e.mux)})
+		caller, callee := n.Pair(srv, "alice", transport.Config{Handlers: handlers(e.mux)})
+		if from == "server" {
+			caller, callee = callee, caller
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		answered := make(chan error, 1)
+		go func() {
+			_, err := hang.Call(ctx, caller, &Text{})
+			answered <- err
+		}()
+		<-e.hung
+		end(n, caller, callee, cancel)
+		assert.Equal(t, cause, causeOf(t, <-e.causes))
+		err := <-answered
+		if cause == rpc.DeadlinePassed { // whose clock came first decides
+			assert.Equal(t, code, rpc.CodeOf(err))
+			return
+		}
+		wantError(t, err, code, rpc.Maybe)
+	})
 }
 
 // A server that drains and does not wait for a call: Maybe to its caller, and a shutdown to its handler.

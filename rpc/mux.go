@@ -152,6 +152,9 @@ func (m *Mux) formatNamed(name []byte) *format {
 // [Call] (see [CallFrom]). What fn returns is the call's status: nil is success, an [*Error]
 // is sent as it is, a context's error as Canceled or DeadlineExceeded, and any other error as
 // Unknown, without its text, which may hold what is nobody's business.
+// A handler that calls back needs one of the streams that the other side allows. Where all of both sides are taken by
+// calls whose handlers wait for each other's, only a deadline gets them out of it, so such calls should have one.
+//
 // When fn has returned, what its goroutines still send and receive fails with FailedPrecondition; a Send that is under way is
 // waited for.
 //
