@@ -370,12 +370,25 @@ func (c *clientCall) recv(m any) error {
 	if m == nil {
 		return nil
 	}
+	returned := false
+	defer func() {
+		if !returned { // the message's own code has panicked
+			c.close()
+		}
+	}()
+	err := c.decodeHeld(m)
+	returned = true
+	return err
+}
+
+// decodeHeld decodes the message that is held into m.
+func (c *clientCall) decodeHeld(m any) error {
 	size := len(c.body)
 	var err error
 	if c.packed {
 		held := 0
+		defer func() { c.str.Unhold(held) }()
 		size, err = decodeCompressed(c.str, &held, c.z, c.body, c.opts.maxMessage, c.opts.format, m, false)
-		c.str.Unhold(held)
 	} else {
 		err = decode(c.body, c.own, c.opts.format, m, false)
 	}

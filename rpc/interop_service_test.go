@@ -168,11 +168,18 @@ func wantSizes(t *testing.T, recv func() (*interoppb.StreamingOutputCallResponse
 	require.ErrorIs(t, err, io.EOF)
 }
 
-// interopPair returns both sides of a session, each of which serves the service.
-func interopPair(t *testing.T, cfg transport.Config) (n *transporttest.Network, client, server *transport.Session) {
+// passOn is an interceptor that leaves a call as it is.
+func passOn(ctx context.Context, _ *rpc.Call, next func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return next(ctx)
+}
+
+// interopPair returns both sides of a session, each of which serves the service, with these interceptors.
+func interopPair(t *testing.T, interceptors ...rpc.Interceptor) (n *transporttest.Network, client, server *transport.Session) {
 	t.Helper()
 	n = transporttest.New(t, rtt)
-	cfg.Handlers = handlers(interopMux(rpc.Config{}))
+	cfg := transport.Config{Handlers: handlers(interopMux(rpc.Config{Interceptors: interceptors}))}
 	srv := n.Listen(cfg)
 	client, server = n.Pair(srv, "alice", cfg)
 	return n, client, server

@@ -17,7 +17,7 @@ import (
 
 // The cases of gRPC's interop list (grpc/doc/interop-test-descriptions.md), by their names, each called by the client
 // and by the server. The compressed ones are with compression, those of HTTP/2 in interop_negative_test.go, and those
-// that the list has as to do in interop_todo_test.go. Credentials and caching proxies are not there.
+// that the list has as to do in interop_todo_test.go. Each is run with interceptors, too. Credentials and caching proxies are not there.
 func TestInterop(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -42,17 +42,19 @@ func TestInterop(t *testing.T) {
 		{"rpc_soak", rpcSoak},
 	} {
 		for _, from := range []string{"client", "server"} {
-			t.Run(test.name+"/"+from, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					_, client, server := interopPair(t, transport.Config{})
-					conn := client
-					if from == "server" {
-						conn = server
-					}
-					test.run(t, conn)
-					releaseAtOnce(t, client, server)
+			for how, interceptors := range map[string][]rpc.Interceptor{"": nil, ", intercepted": {passOn, passOn}} {
+				t.Run(test.name+"/"+from+how, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						_, client, server := interopPair(t, interceptors...)
+						conn := client
+						if from == "server" {
+							conn = server
+						}
+						test.run(t, rpc.NewClient(conn, rpc.ClientConfig{Interceptors: interceptors}))
+						releaseAtOnce(t, client, server)
+					})
 				})
-			})
+			}
 		}
 	}
 }
@@ -207,7 +209,7 @@ func rpcSoak(t *testing.T, conn rpc.Conn) {
 
 func TestInterop_channel_soak(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, client, server := interopPair(t, transport.Config{})
+		n, client, server := interopPair(t)
 		releaseAtOnce(t, client, server)
 		srv := n.Listen(transport.Config{Handlers: handlers(interopMux(rpc.Config{}))})
 		time.Sleep(time.Second)

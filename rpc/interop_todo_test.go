@@ -222,7 +222,7 @@ func TestInterop_cancel_after_sent_first_message_and_after_received_headers(t *t
 // "Timeout but completed before expire".
 func TestInterop_timeout_but_completed_before_expire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, client, server := interopPair(t, transport.Config{})
+		_, client, server := interopPair(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		s, err := fullDuplex.Call(ctx, client)
@@ -242,7 +242,7 @@ func TestInterop_timeout_but_completed_before_expire(t *testing.T) {
 // "Large amount of headers to cause CONTINUATIONs; 63K of 'X's, all in one header".
 func TestInterop_large_amount_of_headers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, client, server := interopPair(t, transport.Config{})
+		_, client, server := interopPair(t)
 		value := strings.Repeat("X", 63<<10)
 		var header rpc.Metadata
 		_, err := unaryCall.Call(t.Context(), client, &interoppb.SimpleRequest{},

@@ -51,8 +51,8 @@ func quit(how string) error {
 }
 
 // newLeave serves the methods of newEcho and those above.
-func newLeave() *rpc.Mux {
-	mux := newEcho(rpc.Config{MaxMessage: 20_000}).mux
+func newLeave(interceptors ...rpc.Interceptor) *rpc.Mux {
+	mux := newEcho(rpc.Config{MaxMessage: 20_000, Interceptors: interceptors}).mux
 	rpc.Handle(mux, forever, func(_ context.Context, req *Text, out *rpc.Sender[Text]) error {
 		for {
 			if err := out.Send(req); err != nil {
@@ -105,6 +105,25 @@ func expect(err error, code rpc.Code) error {
 		return nil
 	}
 	return fmt.Errorf("want %v: %w", code, err)
+}
+
+// An explosive message panics when it is decoded.
+type explosive struct{}
+
+const enough = "enough"
+
+func (*explosive) UnmarshalJSON([]byte) error { panic(enough) }
+
+// panics wants call to.
+func panics(call func() error) (err error) {
+	defer func() {
+		if p := recover(); p == nil || !strings.HasPrefix(fmt.Sprint(p), enough) {
+			err = fmt.Errorf("panic %v, error %w", p, err)
+		} else {
+			err = nil
+		}
+	}()
+	return call()
 }
 
 var kilo = strings.Repeat("x", 1000)
@@ -288,17 +307,30 @@ func leavers() []leaver {
 			_, err := sum.Call(ctx, conn, endless(&Text{Text: kilo}))
 			return expect(err, rpc.DeadlineExceeded)
 		}},
-		{"client stream, panic of its sequence", false, func(ctx context.Context, conn rpc.Conn) (err error) {
-			defer func() {
-				if p := recover(); p != "enough" {
-					err = fmt.Errorf("panic %v", p)
-				}
-			}()
-			_, err = sum.Call(ctx, conn, func(yield func(*Text) bool) {
-				_ = yield(&Text{})
-				panic("enough")
+		{"client stream, its sequence panics", false, func(ctx context.Context, conn rpc.Conn) error {
+			return panics(func() error {
+				_, err := sum.Call(ctx, conn, func(yield func(*Text) bool) {
+					_ = yield(&Text{})
+					panic(enough)
+				})
+				return err
 			})
-			return err
+		}},
+		{"unary, its answer panics", false, func(ctx context.Context, conn rpc.Conn) error {
+			return panics(func() error {
+				_, err := rpc.Unary[Text, explosive](say.Name()).Call(ctx, conn, &Text{})
+				return err
+			})
+		}},
+		{"server stream, its message panics", true, func(ctx context.Context, conn rpc.Conn) error {
+			in, err := rpc.ServerStream[Text, explosive](forever.Name()).Call(ctx, conn, &Text{Text: kilo})
+			if err != nil {
+				return err
+			}
+			return panics(func() error {
+				_, err := in.Recv()
+				return err
+			})
 		}},
 		{"bidi", false, func(ctx context.Context, conn rpc.Conn) error {
 			s, err := chat.Call(ctx, conn)
@@ -477,20 +509,22 @@ func TestR5TenThousandCallsOfEveryKindAndEndingLeaveNothing(t *testing.T) {
 	for _, test := range []struct {
 		from             string
 		calls, longLived int
+		interceptors     []rpc.Interceptor
 	}{
-		{"client", 10_000, 0},
-		{"server", 10_000, 0},
-		{"client", 2000, 1000},
-		{"server", 2000, 1000},
+		{"client", 10_000, 0, nil},
+		{"server", 10_000, 0, nil},
+		{"client", 2000, 1000, nil},
+		{"server", 2000, 1000, nil},
+		{"client", 2000, 0, []rpc.Interceptor{passOn, passOn}},
 	} {
-		t.Run(fmt.Sprintf("%s, %d, beside %d", test.from, test.calls, test.longLived), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s, %d, beside %d, %d interceptors", test.from, test.calls, test.longLived, len(test.interceptors)), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := transporttest.New(t, rtt)
-				srv := n.Listen(transport.Config{Handlers: handlers(newLeave())})
-				client, server := n.Pair(srv, "alice", transport.Config{Handlers: handlers(newLeave())})
-				conn := client
+				cfg := transport.Config{Handlers: handlers(newLeave(test.interceptors...))}
+				client, server := n.Pair(n.Listen(cfg), "alice", cfg)
+				conn := rpc.NewClient(client, rpc.ClientConfig{Interceptors: test.interceptors})
 				if test.from == "server" {
-					conn = server
+					conn = rpc.NewClient(server, rpc.ClientConfig{Interceptors: test.interceptors})
 				}
 				settle()
 				atFirst := len(goroutines())
