@@ -28,7 +28,7 @@ func limitedPair(t *testing.T, most int) (client, server *transport.Session) {
 		return say.Call(ctx, transport.SessionFrom(ctx), req)
 	})
 	n := transporttest.New(t, rtt)
-	srv := n.Listen(transport.Config{MaxStreams: most + 1, Handlers: handlers(mux)}) // one is control
+	srv := n.Listen(transport.Config{MaxStreams: most + 1, Hold: -1, Handlers: handlers(mux)}) // one is control
 	return n.Pair(srv, "alice", transport.Config{MaxStreams: most, Handlers: handlers(mux)})
 }
 
@@ -96,4 +96,46 @@ func TestHandlersThatCallBackAtBothStreamLimitsEndWithTheirDeadline(t *testing.T
 		require.NoError(t, askedBack(server))
 		releaseAtOnce(t, client, server)
 	})
+}
+
+// A call that waits for a stream of the peer's has not started, and ends with its session as soon as that ends.
+func TestCallsThatWaitForAStreamEndWithTheSession(t *testing.T) {
+	for name, end := range map[string]func(caller, callee *transport.Session){
+		"released":           func(caller, _ *transport.Session) { go func() { _ = caller.Release(context.Background()) }() },
+		"released by callee": func(_, callee *transport.Session) { go func() { _ = callee.Release(context.Background()) }() },
+		"aborted":            func(caller, _ *transport.Session) { caller.Abort(transport.Aborted, "enough") },
+		"aborted by callee":  func(_, callee *transport.Session) { callee.Abort(transport.Aborted, "enough") },
+	} {
+		for _, from := range []string{"client", "server"} {
+			t.Run(name+", from "+from, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					const waiting = 20
+					caller, callee := limitedPair(t, 1)
+					if from == "server" {
+						caller, callee = callee, caller
+					}
+					ctx, cancel := context.WithCancel(t.Context())
+					s, err := chat.Call(ctx, caller) // takes the one
+					require.NoError(t, err)
+					require.NoError(t, s.Send(&Text{}))
+					errs := make(chan error, waiting)
+					for range waiting {
+						go func() {
+							_, err := say.Call(t.Context(), caller, &Text{})
+							errs <- err
+						}()
+					}
+					time.Sleep(time.Second)
+					require.Empty(t, errs)
+					end(caller, callee)
+					time.Sleep(2 * rtt)
+					require.Len(t, errs, waiting)
+					for range waiting {
+						wantError(t, <-errs, rpc.Unavailable, rpc.NotStarted)
+					}
+					cancel()
+				})
+			})
+		}
+	}
 }

@@ -103,6 +103,30 @@ func TestLostPacketOfOneCallDelaysNoOther(t *testing.T) { // R2
 	}
 }
 
+// The same where handlers read none of the requests.
+func TestUnreadRequestsStallNoOther(t *testing.T) { // R3
+	synctest.Test(t, func(t *testing.T) {
+		_, client, _ := start(t, newLeave())
+		for range 24 {
+			s, err := swallow.Call(t.Context(), client)
+			require.NoError(t, err)
+			go func() {
+				for err := error(nil); err == nil; {
+					err = s.Send(&Text{Text: kilo})
+				}
+			}()
+			t.Cleanup(s.Close)
+		}
+		time.Sleep(10 * time.Second)
+		for range 10 {
+			begun := time.Now()
+			_, err := say.Call(t.Context(), client, &Text{Text: "hi"})
+			require.NoError(t, err)
+			assert.Less(t, time.Since(begun), 2*rtt)
+		}
+	})
+}
+
 func TestUnreadStreamsStallNoOther(t *testing.T) { // R3
 	synctest.Test(t, func(t *testing.T) {
 		mux := rpc.NewMux(rpc.Config{})
