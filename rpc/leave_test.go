@@ -512,10 +512,10 @@ func TestR5TenThousandCallsOfEveryKindAndEndingLeaveNothing(t *testing.T) {
 		interceptors     []rpc.Interceptor
 	}{
 		{"client", 10_000, 0, nil},
-		{"server", 10_000, 0, nil},
-		{"client", 2000, 1000, nil},
-		{"server", 2000, 1000, nil},
-		{"client", 2000, 0, []rpc.Interceptor{passOn, passOn}},
+		{"server", 5000, 0, nil},
+		{"client", 1000, 1000, nil},
+		{"server", 1000, 1000, nil},
+		{"client", 1000, 0, []rpc.Interceptor{passOn, passOn}},
 	} {
 		t.Run(fmt.Sprintf("%s, %d, beside %d, %d interceptors", test.from, test.calls, test.longLived, len(test.interceptors)), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
