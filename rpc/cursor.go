@@ -9,7 +9,8 @@ import "context"
 // the one that [Cursor] returns: that is how it is called again. A cursor is the handler's own: a position in a log,
 // a version, a key. It has to mean the same to whoever serves the method next, after a restart or on another server. A handler that cannot
 // go on from a cursor any more, because what followed it is gone, answers DataLoss. One whose session drains (see
-// [Draining]) may answer Unavailable: the stream goes on where the client connects next.
+// [Draining]) may answer Unavailable: the stream goes on where the client connects next, not before [Error.RetryAfter] has passed, and not at
+// all if that is negative.
 //
 // A caller that takes no cursors, by a descriptor without Resumable say, may call the method as well; its stream ends with its connection.
 // Other kinds of methods cannot be resumable: their constructors panic.

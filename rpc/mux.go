@@ -213,8 +213,8 @@ func CallFrom(ctx context.Context) (Call, bool) {
 }
 
 // Draining returns a channel that is closed when the session of the call that ctx serves
-// begins to be released or drained: a handler of a long stream should then return. A session that is
-// lost or aborted was neither: ctx ends then. Without a call it returns nil, which blocks for ever.
+// begins to be released or drained: a handler of a long stream should then return, with Unavailable if it is not at its
+// end. A session that is lost or aborted was neither: ctx ends then. Without a call it returns nil, which blocks for ever.
 func Draining(ctx context.Context) <-chan struct{} {
 	c := callFrom(ctx)
 	if c == nil {

@@ -25,7 +25,8 @@ type Sender[T any] struct{ e endpoint }
 // Send sends one message. It blocks while the peer does not read, until the call ends. On the
 // caller's side the error is io.EOF when the call has ended, with an early answer say, and
 // Recv then tells how; otherwise it is an [*Error]. On the handler's side it is a
-// [*CanceledError], or an [*Error] for a message that cannot be encoded or is too long.
+// [*CanceledError], or an [*Error] for a message that cannot be encoded or is too long. The handler of a
+// [Resumable] method uses SendAt instead.
 func (s *Sender[T]) Send(m *T) error { return s.e.send(m, false) }
 
 // SendUncompressed is Send of a message that is not compressed, even where the others of the call are: it is compressed

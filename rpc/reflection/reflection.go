@@ -43,8 +43,6 @@ type DescribeResponse struct {
 	Request  Message  `json:"request"`
 	Response Message  `json:"response"`
 
-	Resumable bool `json:"resumable,omitempty"` // see rpc.Resumable
-
 	// Descriptors is a google.protobuf.FileDescriptorSet, with the files of the protobuf messages and, before
 	// each, those that it imports. It is empty if neither is a protobuf message.
 	Descriptors []byte `json:"descriptors,omitempty"`
@@ -119,7 +117,6 @@ func (s *Service) Describe(ctx context.Context, req *DescribeRequest) (*Describe
 		Codecs:      info.Codecs,
 		Request:     request,
 		Response:    response,
-		Resumable:   info.Resumable,
 		Descriptors: descriptors,
 	}, nil
 }
