@@ -3,6 +3,7 @@ package certs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -84,6 +85,9 @@ func (h *Home) WatchAuthority(ctx context.Context, changed func() error, failed 
 		as, err := h.loadAuthorities()
 		if err != nil {
 			return err
+		}
+		if as.current == nil { // or a server would make another one, which nobody trusts, while it runs
+			return fmt.Errorf("%w: %s is missing", ErrNoAuthority, h.path(certFile(authorityStem)))
 		}
 		if err := changed(); err != nil {
 			return err

@@ -444,6 +444,16 @@ func TestAWatchTellsOfARotationAndOfItsEnd(t *testing.T) {
 		require.NoError(t, err)
 		look()
 		require.Equal(t, []int{2, 4, 2, 4, 2}, looks)
+
+		// What somebody has removed is not made anew behind everybody's back.
+		there := read(t, home, "authority.crt")
+		remove(t, home, "authority.crt")
+		look()
+		require.ErrorIs(t, failures[len(failures)-1], certs.ErrNoAuthority)
+		write(t, home, "authority.crt", there)
+		look()
+		require.Equal(t, []int{2, 4, 2, 4, 2, 2}, looks)
+		require.Equal(t, there, read(t, home, "authority.crt"))
 	})
 }
 
