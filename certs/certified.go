@@ -58,10 +58,15 @@ func (c *Certified) Check(cert *x509.Certificate) error {
 	if err != nil || id.kind != kindUser {
 		return e
 	}
-	i, known := c.keys[certifiedKey{id.Name, e.Peer}]
-	// A record that does not say is of a time when there had been one authority only.
-	if known && (i.authority.IsZero() || i.authority == e.Expected) && c.now().Before(i.until) {
+	if i, known := c.keys[certifiedKey{id.Name, e.Peer}]; known && c.now().Before(i.until) && c.trusts(i.authority) {
 		return nil
 	}
 	return e
+}
+
+// trusts says whether what that authority has certified is good. A record that does not say whose it is is of a time when there
+// had been one authority only.
+func (c *Certified) trusts(authority Fingerprint) bool {
+	return authority.IsZero() || authority == FingerprintOf(c.authorities.current) ||
+		c.authorities.former != nil && authority == FingerprintOf(c.authorities.former)
 }

@@ -366,6 +366,27 @@ func TestWhoMayStayWithAnOldCertificate(t *testing.T) {
 	require.ErrorIs(t, err, certs.ErrNoAuthority)
 }
 
+// M82: over two rotations, with one connection.
+func TestWhoHasRenewedAfterOneRotationStaysInTheNext(t *testing.T) {
+	c := newClock()
+	server, laptop, _ := rotated(t, c)
+	bob := userCredentials(t, laptop, "bob").Certificate.Leaf
+	_, err := server.Renew(bob)
+	require.NoError(t, err)
+	_, err = server.FinishRotation(false)
+	require.NoError(t, err)
+	rotate(t, server)
+	check := func() error {
+		known, err := server.Certified()
+		require.NoError(t, err)
+		return known.Check(bob)
+	}
+	require.NoError(t, check(), "what he has is of the one that is the former now")
+	_, err = server.FinishRotation(true)
+	require.NoError(t, err)
+	require.Error(t, check())
+}
+
 // The record of a home from before there were rotations does not say who has certified a key.
 func TestRecordsWithoutAnAuthorityAreOfTheFirst(t *testing.T) {
 	c := newClock()

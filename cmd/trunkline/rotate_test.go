@@ -28,8 +28,9 @@ type rotating struct {
 // newRotating starts the server as of a while ago, but with the methods and the watches that it has now.
 func newRotating(t *testing.T, age time.Duration) *rotating {
 	t.Helper()
-	r := &rotating{net: transporttest.New(t, 20*time.Millisecond), lasting: &standing{}}
+	r := &rotating{net: transporttest.New(t, 20*time.Millisecond)}
 	r.home, r.laptop = homesOf(t, age)
+	r.lasting = &standing{home: r.home}
 	cred, err := issued(r.home)
 	require.NoError(t, err)
 	own := newMethods(rpc.Config{}, newGate(cred.ID().Domain, defaultPolicy("")))
@@ -41,7 +42,7 @@ func newRotating(t *testing.T, age time.Duration) *rotating {
 		Handlers:    map[transport.StreamType]transport.Handler{transport.StreamRPC: own.mux.ServeStream},
 	})
 	presented := &serverCredentials{srv: r.srv, cred: cred, issue: func() (*certs.Credentials, error) { return issued(r.home) }}
-	t.Cleanup(watchAuthority(t.Context(), r.home, presented, r.lasting, slog.New(slog.DiscardHandler)))
+	t.Cleanup(watchAuthority(t.Context(), presented, r.lasting, slog.New(slog.DiscardHandler)))
 	return r
 }
 
@@ -213,6 +214,13 @@ func TestNoSessionIsMadeWithWhatWasTrustedAtItsHandshake(t *testing.T) {
 		r.finish(t, true)
 		require.ErrorIs(t, r.lasting.check(late), &transport.Error{Code: transport.Unauthorized})
 		require.NoError(t, r.lasting.check(transport.Peer{ID: alice.ID(), Certificate: alice.Certificate.Leaf}), "who has what is good")
+
+		// Of the next rotation somebody else may know before the server does.
+		_, err = r.home.Rotate(certs.RotateOptions{})
+		require.NoError(t, err)
+		alice, err = r.home.UserCredentials("alice")
+		require.NoError(t, err)
+		require.NoError(t, r.lasting.check(transport.Peer{ID: alice.ID(), Certificate: alice.Certificate.Leaf}))
 	})
 }
 

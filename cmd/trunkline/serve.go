@@ -114,7 +114,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 		a.notify(hangups, syscall.SIGHUP) // which otherwise ends the process
 	}
 	guard := newGate(cred.ID().Domain, policy)
-	var lasting standing
+	lasting := standing{home: home}
 
 	records, closeRecords, err := storage.open(ctx, home.Dir(), log)
 	if err != nil {
@@ -207,7 +207,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 	if ownPKI {
 		defer endExpired(ctx, srv, expiry, log)()
 	} else {
-		defer watchAuthority(ctx, home, presented, &lasting, log)()
+		defer watchAuthority(ctx, presented, &lasting, log)()
 		defer endExpired(ctx, srv, recorded(home), log)()
 	}
 	served := make(chan error, 1)

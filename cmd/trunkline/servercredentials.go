@@ -66,17 +66,23 @@ func untilServerDue(cred *certs.Credentials) time.Duration {
 	return left
 }
 
-// A standing says who may stay after an authority is not trusted any more. The zero value lets everyone stay. It is safe for
-// concurrent use.
+// A standing says who may stay after an authority is not trusted any more. Until there has been a change it lets everyone
+// stay. It is safe for concurrent use.
 type standing struct {
+	home  *certs.Home
 	known atomic.Pointer[certs.Certified]
 }
 
 // check is for sessions that are about to be opened, whose handshake may have been before the change (M82).
 func (s *standing) check(p transport.Peer) error {
 	known := s.known.Load()
-	if known == nil {
+	if known == nil || known.Check(p.Certificate) == nil {
 		return nil
+	}
+	// What is known may be behind: the client can be on an authority that this server has not noticed yet.
+	known, err := s.home.Certified()
+	if err != nil {
+		return &transport.Error{Code: transport.Internal, Reason: "the record of keys can't be read", Err: err}
 	}
 	return outOfDate(known.Check(p.Certificate))
 }
@@ -94,11 +100,11 @@ func outOfDate(err error) error {
 
 // watchAuthority takes what a rotation, by another process, has changed into use, until stop is called: sessions go on, but for
 // those whose certificate is of an authority that is not trusted any more (M82).
-func watchAuthority(ctx context.Context, home *certs.Home, c *serverCredentials, s *standing, log *slog.Logger) (stop func()) {
+func watchAuthority(ctx context.Context, c *serverCredentials, s *standing, log *slog.Logger) (stop func()) {
 	var before certs.Fingerprint
 	var overlapped bool
 	return inBackground(ctx, func(ctx context.Context) {
-		home.WatchAuthority(ctx, func() error {
+		s.home.WatchAuthority(ctx, func() error {
 			if err := c.reissue(); err != nil {
 				return err
 			}
@@ -108,7 +114,7 @@ func watchAuthority(ctx context.Context, home *certs.Home, c *serverCredentials,
 				before, overlapped = now, cred.Former != nil
 				return nil
 			}
-			known, err := home.Certified()
+			known, err := s.home.Certified()
 			if err != nil {
 				return err
 			}
