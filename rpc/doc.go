@@ -23,7 +23,7 @@
 // transport.Config.Handlers[transport.StreamRPC], on clients as on servers. In a handler
 // transport.PeerFrom says who calls, and transport.SessionFrom is where to call back. When its
 // context ends, context.Cause is a [*CanceledError] with a [Cause]. A handler that panics fails
-// its call with Internal, and nothing else.
+// its call with Internal, and nothing else; [Config] has Recover for who wants to know. Its Authorize says who may call what.
 //
 // Package reflection serves what a Mux has to peers that do not have the descriptors, and package health whether it
 // serves.
@@ -62,6 +62,17 @@
 // Who leaves before the end says so: by leaving the loop, by Close, which may be deferred, or by the end of the context. A handler
 // ends its side by returning; a caller by CloseSend, or with the last of its sequence. Send waits while the
 // peer does not read, so neither side can be flooded; sending and receiving do not wait for each other.
+//
+// # Interceptors
+//
+// What all calls have in common goes into an [Interceptor], which surrounds the whole life of a call. It has one shape for
+// all kinds and both sides: [Config] has those of a Mux, and [ClientConfig] those of a [Client], which stands in a session's
+// place:
+//
+//	client := rpc.NewClient(session, rpc.ClientConfig{Interceptors: []rpc.Interceptor{tracing, logging}})
+//	res, err := Say.Call(ctx, client, &SayRequest{Text: "hi"})
+//
+// Package interceptor has some ready-made, package otelrpc those for OpenTelemetry.
 //
 // # Errors
 //

@@ -381,21 +381,21 @@ func TestTheEndOfTheInterceptorsContextEndsTheHandlersMessages(t *testing.T) {
 				}
 				time.AfterFunc(time.Second, func() { cancel(errEnough) })
 				err := next(ctx)
-				time.Sleep(10 * time.Second) // the status has its own time
 				if errors.Is(err, errEnough) {
 					err = ctx.Err()
 				}
 				return err
 			}}})
-			receive := func(recv func() (*Text, error)) error {
+			receive := func(ctx context.Context, recv func() (*Text, error)) error {
+				assert.NoError(t, rpc.AddTrailer(ctx, "long", strings.Repeat("x", 30<<10))) // the status takes time
 				for told = nil; told == nil; {
 					_, told = recv()
 				}
 				return told
 			}
 			rpc.Handle(mux, say, func(context.Context, *Text) (*Text, error) { return nil, nil })
-			rpc.Handle(mux, sum, func(_ context.Context, in *rpc.Receiver[Text]) (*Text, error) { return nil, receive(in.Recv) })
-			rpc.Handle(mux, chat, func(_ context.Context, s *rpc.Stream[Text, Text]) error { return receive(s.Recv) })
+			rpc.Handle(mux, sum, func(ctx context.Context, in *rpc.Receiver[Text]) (*Text, error) { return nil, receive(ctx, in.Recv) })
+			rpc.Handle(mux, chat, func(ctx context.Context, s *rpc.Stream[Text, Text]) error { return receive(ctx, s.Recv) })
 			rpc.Handle(mux, endless, func(_ context.Context, _ *Text, out *rpc.Sender[rpc.Raw]) error {
 				for told = nil; told == nil; {
 					told = out.Send(&rpc.Raw{1: 1})
@@ -424,6 +424,14 @@ func TestTheEndOfTheInterceptorsContextEndsTheHandlersMessages(t *testing.T) {
 			})
 			check(err)
 
+			if deadline { // a request that never comes
+				str := attack(t, session, head(say.Name(), "json"))
+				began := time.Now()
+				require.Contains(t, string(readEnd(t, str)), "deadline")
+				require.Less(t, time.Since(began), 2*time.Second)
+				str.Cancel(transport.StreamCanceled)
+			}
+
 			in, err := endless.Call(t.Context(), session, &Text{})
 			require.NoError(t, err)
 			time.Sleep(20 * time.Second) // unread, so that Send waits
@@ -435,14 +443,6 @@ func TestTheEndOfTheInterceptorsContextEndsTheHandlersMessages(t *testing.T) {
 				return // a message was cut in its midst, of which a reset tells
 			}
 			check(err)
-
-			if deadline { // a request that never comes
-				str := attack(t, session, head(say.Name(), "json"))
-				began := time.Now()
-				require.Contains(t, string(readEnd(t, str)), "deadline")
-				require.Less(t, time.Since(began), 2*time.Second)
-				str.Cancel(transport.StreamCanceled)
-			}
 		})
 	}
 }

@@ -58,8 +58,7 @@ func (c *serverCall) follow(ctx context.Context) (done func()) {
 	return func() {
 		if !stop() {
 			<-ended
-			c.hurried = true
-			c.str.SetWriteDeadline(c.deadline) // for the status
+			c.str.SetWriteDeadline(time.Now().Add(endGrace)) // for the status
 		}
 	}
 }

@@ -38,7 +38,6 @@ type serverCall struct {
 	ctx         callContext     // the handler's
 	call        *Call           // what the interceptors have; nil if there are none
 	within      context.Context // what an interceptor has made of ctx; nil if none has
-	hurried     bool            // within has ended the handler's messages
 	method      *served         // nil until HEAD has been read
 	format      *format
 	timeout     time.Duration // 0: none
@@ -472,7 +471,7 @@ func (c *serverCall) finish(buf *buffer, err error) {
 		body, _ = encodeEnd(&status) // only details can fail
 	}
 	buf.b = transport.AppendFrame(buf.b, frameEnd, body)
-	if !c.deadline.IsZero() || c.hurried {
+	if !c.deadline.IsZero() {
 		c.str.SetWriteDeadline(time.Now().Add(endGrace))
 	}
 	_, err = c.str.Write(buf.bytes())

@@ -56,7 +56,8 @@ func TestR5TheInterceptorsOfAStreamEndWithIt(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return s, s.CloseSend()
+			err = s.CloseSend()
+			return s, err
 		},
 	}
 	type scene struct {
@@ -130,7 +131,8 @@ func TestTheInterceptorsOfAStreamThatIsLeftAreTold(t *testing.T) {
 		})
 		in, err := count.Call(t.Context(), conn, &Text{N: 1000})
 		require.NoError(t, err)
-		for range in.All() {
+		for _, err := range in.All() {
+			require.NoError(t, err)
 			break
 		}
 		wantError(t, <-told, rpc.Canceled, rpc.Maybe)
