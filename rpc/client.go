@@ -49,6 +49,7 @@ type clientCall struct {
 	held    bool // body is the first message, read by Header and not yet received
 	own     bool // body is the message's own
 	body    []byte
+	size    int        // of the newest message, as the codec encodes it
 	next    []byte     // the cursor of the message that comes next, or is held; in a call of a resumable method
 	z       Compressor // of compressed answers; nil before HEAD has named one
 	packed  bool       // body is compressed
@@ -383,12 +384,12 @@ func (c *clientCall) recv(m any) error {
 
 // decodeHeld decodes the message that is held into m.
 func (c *clientCall) decodeHeld(m any) error {
-	size := len(c.body)
+	c.size = len(c.body)
 	var err error
 	if c.packed {
 		held := 0
 		defer func() { c.str.Unhold(held) }()
-		size, err = decodeCompressed(c.str, &held, c.z, c.body, c.opts.maxMessage, c.opts.format, m, false)
+		c.size, err = decodeCompressed(c.str, &held, c.z, c.body, c.opts.maxMessage, c.opts.format, m, false)
 	} else {
 		err = decode(c.body, c.own, c.opts.format, m, false)
 	}
@@ -400,7 +401,7 @@ func (c *clientCall) decodeHeld(m any) error {
 	case err != nil:
 		return c.finish(Errorf(Internal, "decode response: %w", err), transport.StreamCanceled)
 	}
-	if err := c.call.sees(m, size, true); err != nil {
+	if err := c.call.sees(m, c.size, true); err != nil {
 		return c.finish(hookError(err), transport.StreamCanceled)
 	}
 	return nil

@@ -603,3 +603,34 @@ func TestAnInterceptorMayAddToTheHeaderBehindTheHandler(t *testing.T) {
 		}
 	})
 }
+
+// The size of a message is what its codec makes of it, also of one that is compressed on its way.
+func TestHooksAreToldTheSizesBeforeCompression(t *testing.T) {
+	forBubbles(t, func(t *testing.T, own, peers *counted) {
+		long := rpc.Raw(prose(t, 20_000))
+		var sizes []int
+		size := func(_ any, n int) error { sizes = append(sizes, n); return nil }
+		hook := func(ctx context.Context, c *rpc.Call, next next) error {
+			c.OnSend(size)
+			c.OnReceive(size)
+			return next(ctx)
+		}
+		stream := rpc.ServerStream[rpc.Raw, rpc.Raw]("test.Log/Raw", rpc.Resumable())
+		mux := rpc.NewMux(rpc.Config{Compressors: []rpc.Compressor{peers}, Interceptors: []rpc.Interceptor{hook}})
+		rpc.Handle(mux, octets, func(_ context.Context, req *rpc.Raw) (*rpc.Raw, error) { return req, nil })
+		rpc.Handle(mux, stream, func(_ context.Context, req *rpc.Raw, out *rpc.Sender[rpc.Raw]) error {
+			return out.SendAt("1", req)
+		})
+		_, session, _ := start(t, mux)
+		conn := with(session, hook)
+		_, err := octets.Call(t.Context(), conn, &long, rpc.WithCompression(own))
+		require.NoError(t, err)
+		in, err := stream.Call(t.Context(), conn, &long, rpc.WithCompression(own))
+		require.NoError(t, err)
+		for _, err := range in.All() {
+			require.NoError(t, err)
+		}
+		require.Equal(t, slices.Repeat([]int{len(long)}, 8), sizes)
+		own.want(t, 2, 2)
+	})
+}

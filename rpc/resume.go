@@ -167,7 +167,7 @@ func (r *resumption) recv(m any) error {
 	for r.err == nil {
 		err := r.call.recv(m)
 		if err == nil {
-			err = r.hooks.sees(m, len(r.call.body), true)
+			err = r.hooks.sees(m, r.call.size, true)
 			if err == nil {
 				r.received()
 				return nil

@@ -104,7 +104,10 @@ func TestR5TheInterceptorsOfAStreamEndWithIt(t *testing.T) {
 						end.end(sc)
 						time.Sleep(5 * time.Second)
 						require.Len(t, told, 1, "the interceptor is not told")
-						wantError(t, <-told, end.code, rpc.Maybe)
+						ended := wantError(t, <-told, end.code, rpc.Maybe)
+						if name == "closed" {
+							require.Contains(t, ended.Message, "closed by this side")
+						}
 						for range 2 {
 							for err = nil; err == nil; { // what has come already may be received
 								_, err = s.Recv()
