@@ -222,11 +222,14 @@ func TestRateLimitIsOfEachIdentityInEachMethod(t *testing.T) { // R4
 				require.True(t, ok)
 				require.Equal(t, rpc.ResourceExhausted, e.Code())
 				require.Equal(t, rpc.NotStarted, e.Execution)
+				require.Greater(t, e.RetryAfter, time.Duration(0))
+				require.LessOrEqual(t, e.RetryAfter, 500*time.Millisecond)
 				return i
 			}
 			return 10
 		}
 		require.Equal(t, 3, allowed(echo, alice))
+		require.Zero(t, allowed(echo, alice), "to be refused costs nothing, and gains nothing")
 		require.Equal(t, 3, allowed(other, alice))
 		require.Equal(t, 3, allowed(echo, bob))
 		time.Sleep(time.Second)

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -26,7 +27,8 @@ type RateLimitConfig struct {
 	MaxKeys int
 }
 
-// RateLimit refuses calls that come too often, with ResourceExhausted. They have not started. It limits by a token
+// RateLimit refuses calls that come too often, with ResourceExhausted. They have not started, and RetryAfter says when the
+// next would be let through, if no others came. It limits by a token
 // bucket for each key (see golang.org/x/time/rate), and is mostly for the serving side; several with different
 // keys add up.
 func RateLimit(cfg RateLimitConfig) rpc.Interceptor {
@@ -41,8 +43,12 @@ func RateLimit(cfg RateLimitConfig) rpc.Interceptor {
 	}
 	t := &limits{cfg: cfg, byKey: make(map[string]*list.Element)}
 	return func(ctx context.Context, c *rpc.Call, next func(context.Context) error) error {
-		if key := cfg.Key(c); key != "" && !t.allow(key) {
-			return rpc.Errorf(rpc.ResourceExhausted, "too many calls of %s", c.Method)
+		if key := cfg.Key(c); key != "" {
+			if after, ok := t.allow(key); !ok {
+				err := rpc.Errorf(rpc.ResourceExhausted, "too many calls of %s", c.Method)
+				err.RetryAfter = after
+				return err
+			}
 		}
 		return next(ctx)
 	}
@@ -65,8 +71,22 @@ type limit struct {
 	bucket *rate.Limiter
 }
 
-// allow takes a token of key's bucket, and says whether there was one.
-func (t *limits) allow(key string) bool { return t.bucket(key).Allow() }
+// allow takes a token of key's bucket, or says when there will be one; it is negative if never.
+func (t *limits) allow(key string) (after time.Duration, ok bool) {
+	now := time.Now()
+	r := t.bucket(key).ReserveN(now, 1)
+	if !r.OK() {
+		return -1, false
+	}
+	if after = r.DelayFrom(now); after > 0 {
+		r.CancelAt(now)
+		return min(after, maxRetryAfter), false
+	}
+	return 0, true
+}
+
+// maxRetryAfter is the longest wait that is told; to a rate of nothing there is no end of it.
+const maxRetryAfter = time.Hour
 
 func (t *limits) bucket(key string) *rate.Limiter {
 	t.mu.Lock()
