@@ -84,10 +84,14 @@ func (a *app) listMethods(ctx context.Context, conn rpc.Conn, asJSON bool) error
 
 // methodTraits returns what is to be said of a method beside its name.
 func methodTraits(m *reflection.Method) string {
-	if m.Resumable {
-		return m.Kind + ", resumable"
+	traits := m.Kind
+	if m.Idempotent {
+		traits += ", idempotent"
 	}
-	return m.Kind
+	if m.Resumable {
+		traits += ", resumable"
+	}
+	return traits
 }
 
 func (a *app) describeMethod(ctx context.Context, conn rpc.Conn, name string, asJSON bool) error {

@@ -9,7 +9,7 @@ import (
 // The methods that [Register] serves.
 var (
 	// Check says how a service does. One that the server has no status of is NotFound.
-	Check = rpc.Unary[Request, Response]("trunkline.Health/Check")
+	Check = rpc.Unary[Request, Response]("trunkline.Health/Check", rpc.Idempotent())
 
 	// Watch says how a service does, at once and whenever that has changed. One that the server has no status of is
 	// ServiceUnknown until it has. A caller that is slow to read is told the latest status, and not all that were before it. It goes on

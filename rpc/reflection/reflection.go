@@ -10,9 +10,9 @@ import (
 // The methods that [Register] serves.
 var (
 	// List lists the methods that the caller may see, by name.
-	List = rpc.Unary[ListRequest, ListResponse]("trunkline.Reflection/List")
+	List = rpc.Unary[ListRequest, ListResponse]("trunkline.Reflection/List", rpc.Idempotent())
 	// Describe describes one method. One that there is not, or that the caller may not see, is NotFound.
-	Describe = rpc.Unary[DescribeRequest, DescribeResponse]("trunkline.Reflection/Describe")
+	Describe = rpc.Unary[DescribeRequest, DescribeResponse]("trunkline.Reflection/Describe", rpc.Idempotent())
 )
 
 // A ListRequest asks for all methods.
@@ -28,7 +28,8 @@ type Method struct {
 	Name string `json:"name"` // package.Service/Method
 	Kind string `json:"kind"` // unary, server_stream, client_stream or bidi: see rpc.Kind
 
-	Resumable bool `json:"resumable,omitempty"` // a call of it goes on after a reconnect: see rpc.Resumable
+	Idempotent bool `json:"idempotent,omitempty"` // to run a call of it again does no harm: see rpc.Idempotent
+	Resumable  bool `json:"resumable,omitempty"`  // a call of it goes on after a reconnect: see rpc.Resumable
 }
 
 // A DescribeRequest asks for one method.
@@ -122,7 +123,7 @@ func (s *Service) Describe(ctx context.Context, req *DescribeRequest) (*Describe
 }
 
 func methodOf(info rpc.MethodInfo) Method {
-	return Method{Name: info.Name, Kind: info.Kind.String(), Resumable: info.Resumable}
+	return Method{Name: info.Name, Kind: info.Kind.String(), Idempotent: info.Idempotent, Resumable: info.Resumable}
 }
 
 // clip keeps the texts of errors short.

@@ -32,8 +32,8 @@ func TestWhatIsNotVisibleLooksAbsent(t *testing.T) {
 		all := []reflection.Method{
 			{Name: "test.Public/Watch", Kind: "server_stream", Resumable: true},
 			{Name: "test.Secret/Get", Kind: "unary"},
-			{Name: "trunkline.Reflection/Describe", Kind: "unary"},
-			{Name: "trunkline.Reflection/List", Kind: "unary"},
+			{Name: "trunkline.Reflection/Describe", Kind: "unary", Idempotent: true},
+			{Name: "trunkline.Reflection/List", Kind: "unary", Idempotent: true},
 		}
 		for name, want := range map[string][]reflection.Method{"ann": all, "bob": append(all[:1:1], all[2:]...)} {
 			s := n.Dial(srv, name, transport.Config{})
@@ -78,7 +78,7 @@ func TestDescribeDescribesItself(t *testing.T) {
 
 		d, err := reflection.Describe.Call(t.Context(), s, &reflection.DescribeRequest{Method: reflection.Describe.Name()})
 		require.NoError(t, err)
-		assert.Equal(t, reflection.Method{Name: "trunkline.Reflection/Describe", Kind: "unary"}, d.Method)
+		assert.Equal(t, reflection.Method{Name: "trunkline.Reflection/Describe", Kind: "unary", Idempotent: true}, d.Method)
 		assert.Equal(t, []string{"json"}, d.Codecs)
 		assert.NoError(t, validate(d.Request.Schema, []byte(`{"method":"a.B/C"}`)))
 
