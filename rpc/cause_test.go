@@ -292,3 +292,30 @@ func sendAll(s *rpc.Stream[Text, Text]) error {
 		}
 	}
 }
+
+// A handler that has not looked at its context before, and does when a Send says that the call has ended, finds the cause there.
+func TestTheCauseIsThereWhenASendSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mux := rpc.NewMux(rpc.Config{})
+		ended := make(chan [2]error, 1)
+		count := rpc.ServerStream[Text, Text]("test.Cause/Count")
+		rpc.Handle(mux, count, func(ctx context.Context, req *Text, out *rpc.Sender[Text]) error {
+			for {
+				time.Sleep(time.Millisecond)
+				if err := out.Send(req); err != nil {
+					ended <- [2]error{err, context.Cause(ctx)}
+					return err
+				}
+			}
+		})
+		_, client, _ := start(t, mux)
+		in, err := count.Call(t.Context(), client, &Text{})
+		require.NoError(t, err)
+		_, err = in.Recv()
+		require.NoError(t, err)
+		in.Close()
+		errs := <-ended
+		assert.Equal(t, rpc.CallerCanceled, causeOf(t, errs[0]))
+		assert.Equal(t, rpc.CallerCanceled, causeOf(t, errs[1]))
+	})
+}

@@ -36,11 +36,16 @@ func (c *callContext) get() context.Context {
 	}
 	parent, str := c.parent, c.call.str
 	stop := func() bool { return true }
-	if !c.over {
-		stop = context.AfterFunc(parent, func() {
-			cancel(canceled(context.Cause(parent)))
-			str.CancelRead(transport.StreamCanceled) // a Recv that waits ends too
-		})
+	follow := func() {
+		cancel(canceled(context.Cause(parent)))
+		str.CancelRead(transport.StreamCanceled) // a Recv that waits ends too
+	}
+	switch {
+	case c.over:
+	case parent.Err() != nil: // now, and not in a goroutine: a Send may have said so, and the handler asks why
+		follow()
+	default:
+		stop = context.AfterFunc(parent, follow)
 	}
 	c.finish = func() {
 		stop()

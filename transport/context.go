@@ -36,12 +36,16 @@ func (c *handlerContext) get() context.Context {
 		return c.real
 	}
 	end, stream := c.end, c.str.Context()
-	c.stop = context.AfterFunc(stream, func() {
+	follow := func() {
 		// Its other ends are the handler's own Close, which ends nothing else, and the connection's.
 		if e, ok := errors.AsType[*quic.StreamError](context.Cause(stream)); ok {
 			end(&StreamError{Code: StreamCode(e.ErrorCode), Remote: e.Remote})
 		}
-	})
+	}
+	c.stop = context.AfterFunc(stream, follow)
+	if stream.Err() != nil { // else a Write may have said so before the context does
+		follow()
+	}
 	return c.real
 }
 
