@@ -13,32 +13,34 @@ func TestProgressIsShownOnceACallIsLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
 		p := &progress{w: &out, began: time.Now(), done: make(chan struct{})}
+		shown := func() string { // since it was asked before
+			synctest.Wait()
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			defer out.Reset()
+			return out.String()
+		}
 		p.stopped.Go(p.show)
 		p.received.Store(3)
 		p.receivedBytes.Store(2048)
 		time.Sleep(progressAfter - time.Millisecond)
-		assert.Empty(t, out.String())
+		assert.Empty(t, shown())
 		time.Sleep(2 * time.Millisecond)
-		synctest.Wait()
-		assert.Equal(t, "\r\x1b[Kreceived 3 (2.0 KiB), 1.0s", out.String())
+		assert.Equal(t, "\r\x1b[Kreceived 3 (2.0 KiB), 1.0s", shown())
 
 		p.sent.Store(12)
 		p.sentBytes.Store(5 << 20)
-		out.Reset()
 		time.Sleep(progressEvery)
-		synctest.Wait()
-		assert.Equal(t, "\r\x1b[Ksent 12 (5.0 MiB), received 3 (2.0 KiB), 1.2s", out.String())
+		assert.Equal(t, "\r\x1b[Ksent 12 (5.0 MiB), received 3 (2.0 KiB), 1.2s", shown())
 
-		out.Reset()
 		_, err := p.Write([]byte("a line\n"))
 		assert.NoError(t, err)
 		_, _ = p.Write([]byte("another\n"))
-		assert.Equal(t, "\r\x1b[Ka line\nanother\n", out.String())
+		assert.Equal(t, "\r\x1b[Ka line\nanother\n", shown())
 		time.Sleep(progressEvery)
-		synctest.Wait()
-		out.Reset()
+		_ = shown()
 		p.stop()
-		assert.Equal(t, "\r\x1b[K", out.String())
+		assert.Equal(t, "\r\x1b[K", shown())
 	})
 }
 
