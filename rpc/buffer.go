@@ -39,20 +39,22 @@ func (buf *buffer) bytes() []byte { return buf.b[buf.start:] }
 
 // prepend puts the header of a frame of type t before what is there, which is its body.
 func (buf *buffer) prepend(t transport.FrameType) {
-	var header [transport.MaxFrameHeader]byte
-	h := transport.AppendFrameHeader(header[:0], t, len(buf.b)-buf.start)
-	buf.start -= len(h)
-	copy(buf.b[buf.start:], h)
+	buf.prependHeader(t, len(buf.b)-buf.start)
+}
+
+// prependHeader puts the header of a frame of type t, whose body has n bytes, before what is there.
+func (buf *buffer) prependHeader(t transport.FrameType, n int) {
+	var space [transport.MaxFrameHeader]byte
+	header := transport.AppendFrameHeader(space[:0], t, n)
+	buf.start -= len(header)
+	copy(buf.b[buf.start:], header)
 }
 
 // prependFrame puts a frame before what is there. The room must have MaxFrameHeader bytes more than its body.
 func (buf *buffer) prependFrame(t transport.FrameType, body string) {
-	var space [transport.MaxFrameHeader]byte
-	header := transport.AppendFrameHeader(space[:0], t, len(body))
 	buf.start -= len(body)
 	copy(buf.b[buf.start:], body)
-	buf.start -= len(header)
-	copy(buf.b[buf.start:], header)
+	buf.prependHeader(t, len(body))
 }
 
 // prependHead puts a HEAD frame before what is there. The room that newBuffer
@@ -60,10 +62,7 @@ func (buf *buffer) prependFrame(t transport.FrameType, body string) {
 func (buf *buffer) prependHead(h *ownHead) {
 	// The body goes to the front of the room first: its length is not known before.
 	body := h.append(buf.b[:0:buf.start])
-	var space [transport.MaxFrameHeader]byte
-	header := transport.AppendFrameHeader(space[:0], frameHead, len(body))
 	buf.start -= len(body)
 	copy(buf.b[buf.start:], body)
-	buf.start -= len(header)
-	copy(buf.b[buf.start:], header)
+	buf.prependHeader(frameHead, len(body))
 }
