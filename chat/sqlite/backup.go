@@ -13,14 +13,30 @@ import (
 // reading and appending. The copy keeps every record's position, and begins a new epoch when it is opened: a client that
 // saw more than it holds is told so. It is readable by its owner alone, and there whole or not at all.
 func Backup(ctx context.Context, from, to string) error {
+	if err := copyDB(ctx, from, to); err != nil {
+		return fmt.Errorf("sqlite: backup of %s: %w", from, err)
+	}
+	return nil
+}
+
+// Restore copies a backup to a new file, to, which [Open] then opens. The error says what is wrong with a backup that is
+// damaged, or none.
+func Restore(ctx context.Context, backup, to string) error {
+	if err := copyDB(ctx, backup, to); err != nil {
+		return fmt.Errorf("sqlite: restore from %s: %w", backup, err)
+	}
+	return nil
+}
+
+func copyDB(ctx context.Context, from, to string) error {
 	if _, err := os.Stat(from); err != nil { // or SQLite would make an empty one
-		return fmt.Errorf("sqlite: backup: %w", err)
+		return err
 	}
 	from, err := filepath.Abs(from)
 	if err != nil {
-		return fmt.Errorf("sqlite: backup: %w", err)
+		return err
 	}
-	err = anew(to, func(temp string) error {
+	return anew(to, func(temp string) error {
 		if err := vet(ctx, from); err != nil {
 			return err
 		}
@@ -38,15 +54,7 @@ func Backup(ctx context.Context, from, to string) error {
 		}
 		return markCopied(ctx, temp)
 	})
-	if err != nil {
-		return fmt.Errorf("sqlite: backup %s: %w", from, err)
-	}
-	return nil
 }
-
-// Restore copies a backup to a new file, to, which [Open] then opens. The error says what is wrong with a backup that is
-// damaged, or none.
-func Restore(ctx context.Context, backup, to string) error { return Backup(ctx, backup, to) }
 
 // anew makes the file to, which must not exist, by what write does to one beside it.
 func anew(to string, write func(temp string) error) error {

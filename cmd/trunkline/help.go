@@ -69,8 +69,11 @@ func (a *app) parse(c *command, fs *pflag.FlagSet, args []string) ([]string, err
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
-		usage := strings.TrimSpace("trunkline " + c.name + " [flags] " + c.args)
-		if err := a.print(c.line + "\n\nusage: " + usage + "\n\n" + c.help + "\nflags:\n" + fs.FlagUsages()); err != nil {
+		usage, flags := "trunkline "+c.name+" ", fs.FlagUsages()
+		if flags != "" {
+			usage, flags = usage+"[flags] ", "\nflags:\n"+flags
+		}
+		if err := a.print(c.line + "\n\nusage: " + strings.TrimSpace(usage+c.args) + "\n\n" + c.help + flags); err != nil {
 			return nil, err
 		}
 		return nil, errHelped

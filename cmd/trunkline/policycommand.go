@@ -26,8 +26,9 @@ Upper and lower case are different. In methods and rooms * is any number of
 characters, also none, but no "/", and ** is "/" too. Rooms whose names have a star
 are named by a star. A method that is for administrators alone, as those of
 trunkline.Admin and of trunkline.Certs but Renew and Authority, is given to others by
-its whole name, and by no star. trunkline.Session/WhoAmI and those two are for whoever
-may have a session. Nothing in a room needs chair or admin yet.
+its whole name, and by no star. trunkline.Session/WhoAmI, those two, and all of
+trunkline.Reflection and trunkline.Health are for whoever may have a session. Nothing
+in a room needs chair or admin yet.
 
 A server without --policy lets every user of its own domain join and speak in all
 rooms and call all methods but those for administrators, and has the default user of

@@ -80,7 +80,9 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 	}
 	defer func() { _ = lock.Unlock() }() // the system frees it in any case
 	issue := func() (*certs.Credentials, error) {
-		if err := home.Init(*sans, localUser()); err != nil {
+		if err := home.Init(*sans, localUser()); errors.Is(err, certs.ErrNoAuthority) {
+			return nil, withHint(err, "a server needs a home of its own: --home DIR")
+		} else if err != nil {
 			return nil, err
 		}
 		return home.ServerCredentials()

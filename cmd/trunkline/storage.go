@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -30,8 +31,8 @@ change rarely, and may be copied as they are.
 const restoreHelp = `examples:
   trunkline restore /backup/rooms-monday.db   bring it back, before the server is started
 
-The home must have no rooms: move its rooms.db, and what is beside it with -wal and -shm
-at the end, out of the way first. The rooms begin a new epoch then, so that a client
+The home must have no rooms: stop its server, and move its rooms.db, and what is beside it
+with -wal and -shm at the end, out of the way first. The rooms begin a new epoch then, so that a client
 which saw more than the backup has is told what it can't have.
 `
 
@@ -89,7 +90,11 @@ func (a *app) backup(ctx context.Context, c *command, args []string) error {
 	if _, err := os.Stat(rooms); errors.Is(err, fs.ErrNotExist) {
 		return withHint(errors.New("the home has no rooms: "+rooms+" does not exist"), "--home says which home")
 	}
-	return existing(file, sqlite.Backup(ctx, rooms, file))
+	err = sqlite.Backup(ctx, rooms, file)
+	if errors.Is(err, fs.ErrExist) {
+		return withHint(errors.New(file+" exists"), "nothing is overwritten; move it away first")
+	}
+	return err
 }
 
 // restore makes a backup a home's rooms.
@@ -99,12 +104,22 @@ func (a *app) restore(ctx context.Context, c *command, args []string) error {
 		return err
 	}
 	rooms := filepath.Join(home, roomsFile)
-	for _, beside := range []string{rooms + "-wal", rooms + "-shm"} { // of another database, which would be taken for its
-		if _, err := os.Lstat(beside); err == nil {
-			return existing(beside, fs.ErrExist)
+	for _, there := range []string{rooms, rooms + "-wal", rooms + "-shm"} { // the two of another database would be taken for its
+		if _, err := os.Lstat(there); err == nil {
+			return withHint(fmt.Errorf("the home has rooms: %s exists", there),
+				"stop its server, and move %s, and what is beside it with -wal and -shm, out of the way first", roomsFile)
 		}
 	}
-	return existing(rooms, sqlite.Restore(ctx, file, rooms))
+	if _, err := os.Stat(file); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(home, 0o700); err != nil { // on a new machine
+		return err
+	}
+	if err := sqlite.Restore(ctx, file, rooms); err != nil {
+		return withHint(err, "it has to be a file that trunkline backup has made")
+	}
+	return nil
 }
 
 // homeAndFile reads the arguments of backup and restore.
@@ -123,12 +138,4 @@ func (a *app) homeAndFile(c *command, args []string) (home, file string, err err
 		return "", "", err
 	}
 	return h.Dir(), rest[0], nil
-}
-
-// existing adds to an error that says that file is there what to do.
-func existing(file string, err error) error {
-	if errors.Is(err, fs.ErrExist) {
-		return withHint(errors.New(file+" exists"), "nothing is overwritten; move it away first")
-	}
-	return err
 }
