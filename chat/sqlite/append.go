@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	lib "modernc.org/sqlite/lib"
+
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/rpc"
 )
@@ -168,7 +170,10 @@ func (l *Log) appendAll(batch []*appending) error {
 	}
 	if err := l.w.exec(ctx, l.w.commit); err != nil {
 		l.fail()
-		// Some of it may be on the disk, and be taken for committed after a crash.
+		if codeOf(err) == lib.SQLITE_FULL {
+			return l.refusal("commit", err) // what was written has no commit mark, which is at its very end
+		}
+		// All of it may be on the disk, and be taken for committed after a crash.
 		l.cfg.Logger.Error("chat log failed", "file", l.path, "doing", "commit", "err", err)
 		return fmt.Errorf("sqlite: commit: %w", err)
 	}

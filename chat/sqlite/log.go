@@ -26,6 +26,9 @@ const (
 	busyTimeout = 5000
 	// readers is how many goroutines may read at once; others wait.
 	readers = 4
+	// walLimit is to how many bytes the write-ahead log shrinks again, after a long read such as a backup has kept it
+	// from beginning anew.
+	walLimit = "journal_size_limit(8388608)"
 )
 
 //go:embed schema.sql
@@ -76,8 +79,9 @@ func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 	if cfg.Durability == OS {
 		synchronous = "NORMAL"
 	}
-	if l.write, err = openDB(path, 1, "journal_mode(WAL)", "synchronous("+synchronous+")"); err == nil {
-		err = l.prepare(ctx)
+	err = l.prepare(ctx)
+	if err == nil {
+		l.write, err = openDB(path, 1, "journal_mode(WAL)", "synchronous("+synchronous+")", walLimit)
 	}
 	if err == nil {
 		l.read, err = openDB(path, readers, "query_only(1)")
@@ -107,7 +111,10 @@ func makePrivate(path string) error {
 }
 
 func openDB(path string, conns int, pragmas ...string) (*sql.DB, error) {
-	values := url.Values{"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout)}, pragmas...)}
+	values := url.Values{
+		"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout), "fullfsync(1)", "checkpoint_fullfsync(1)"}, pragmas...), // else macOS leaves it in the disk's cache
+		"_txlock": {"immediate"},                                                                                                         // what reads first and then writes would not wait for another writer
+	}
 	slashed := filepath.ToSlash(path)
 	if slashed[0] != '/' { // a drive
 		slashed = "/" + slashed
@@ -122,9 +129,19 @@ func openDB(path string, conns int, pragmas ...string) (*sql.DB, error) {
 	return db, nil
 }
 
-// prepare brings the schema to this version, and begins another epoch if records may have been lost.
+// prepare does what begin says, on the disk whatever the durability: a mark that a power cut takes with the records would
+// not tell of their loss.
 func (l *Log) prepare(ctx context.Context) error {
-	tx, err := l.write.BeginTx(ctx, nil)
+	db, err := openDB(l.path, 1, "journal_mode(WAL)", "synchronous(FULL)")
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.begin(ctx, db), db.Close())
+}
+
+// begin brings the schema to this version, and begins another epoch if records may have been lost.
+func (l *Log) begin(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}

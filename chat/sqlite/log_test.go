@@ -86,6 +86,16 @@ func copyFiles(t *testing.T, path string) string {
 	return to
 }
 
+// copyMain copies a database without its write-ahead log, as if none of that had reached the disk.
+func copyMain(t *testing.T, path string) string {
+	t.Helper()
+	to := newPath(t)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to, b, 0o600))
+	return to
+}
+
 func TestC1PositionsGoOnAfterARestart(t *testing.T) {
 	path := newPath(t)
 	l := open(t, path, sqlite.Config{})
@@ -121,6 +131,48 @@ func TestM79WithoutFsyncAnEndWithoutCloseBeginsANewEpoch(t *testing.T) {
 
 	require.NoError(t, l.Close())
 	assert.Equal(t, before, epoch(t, open(t, path, sqlite.Config{Durability: sqlite.OS})), "closed, nothing was lost")
+}
+
+// A power cut may take all that was written without fsync, and with it every trace of its having been written.
+func TestC1AfterAPowerCutWithoutFsyncAPositionIsNotUsedAgain(t *testing.T) {
+	path := newPath(t)
+	l := open(t, path, sqlite.Config{})
+	mustAdd(t, l, "r", "1", "x")
+	require.NoError(t, l.Close())
+	l = open(t, path, sqlite.Config{Durability: sqlite.OS})
+	lost := mustAdd(t, l, "r", "2", "x").Position
+	l = open(t, copyMain(t, path), sqlite.Config{Durability: sqlite.OS})
+	assert.Equal(t, [2]uint64{1, 1}, bounds(t, l, "r"))
+	again := mustAdd(t, l, "r", "another", "x").Position
+	assert.Equal(t, lost.Seq, again.Seq)
+	assert.Greater(t, again.Epoch, lost.Epoch)
+}
+
+// Who opens a log waits for who appends to it.
+func TestALogIsOpenedWhileAnotherAppends(t *testing.T) {
+	path := newPath(t)
+	l := open(t, path, sqlite.Config{Durability: sqlite.OS})
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_, err := add(l, "r", fmt.Sprint(i), "x")
+			assert.NoError(t, err)
+		}
+	})
+	for range 50 {
+		other, err := sqlite.Open(t.Context(), path, sqlite.Config{Durability: sqlite.OS})
+		if assert.NoError(t, err) {
+			assert.NoError(t, other.Close())
+		}
+	}
+	close(stop)
+	writer.Wait()
 }
 
 func TestWithFsyncAnEndWithoutCloseKeepsTheEpoch(t *testing.T) {

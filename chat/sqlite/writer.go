@@ -137,15 +137,21 @@ func (l *Log) closeWriter() {
 // refusal turns an error of the database, which has taken nothing, into what publishers may know.
 func (l *Log) refusal(doing string, err error) error {
 	l.cfg.Logger.Error("chat log failed", "file", l.path, "doing", doing, "err", err)
-	if e, ok := errors.AsType[*sqlite3.Error](err); ok {
-		switch e.Code() & 0xff {
-		case lib.SQLITE_FULL:
-			return &chat.Error{Code: rpc.ResourceExhausted, Reason: "the disk of the log is full"}
-		case lib.SQLITE_READONLY:
-			return &chat.Error{Code: rpc.Unavailable, Reason: "the log cannot be written"}
-		case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
-			return &chat.Error{Code: rpc.Unavailable, Reason: "the log is damaged"}
-		}
+	switch codeOf(err) {
+	case lib.SQLITE_FULL:
+		return &chat.Error{Code: rpc.ResourceExhausted, Reason: "the disk of the log is full"}
+	case lib.SQLITE_READONLY:
+		return &chat.Error{Code: rpc.Unavailable, Reason: "the log cannot be written"}
+	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+		return &chat.Error{Code: rpc.Unavailable, Reason: "the log is damaged"}
 	}
 	return &chat.Error{Code: rpc.Unavailable, Reason: "the log does not answer"}
+}
+
+// codeOf returns SQLite's primary result code; SQLITE_OK if err has none.
+func codeOf(err error) int {
+	if e, ok := errors.AsType[*sqlite3.Error](err); ok {
+		return e.Code() & 0xff
+	}
+	return lib.SQLITE_OK
 }
