@@ -68,9 +68,9 @@ func (r *resumption) begin(ctx context.Context, m *method, conn Conn, req any, o
 	r.hooks = r.call.describe(KindServerStream)
 	r.hooks.Cursor = r.call.opts.cursor
 	s := newStreamChain(r.call.client, r.hooks)
-	var within context.Context
+	var within, carrier context.Context
 	return s.surround(ctx, func(ctx context.Context) *Error {
-		within = ctx
+		within, carrier = ctx, r.carrier() // now: who receives changes call, once it has begun
 		if err := r.call.enter(ctx, r.hooks); err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func (r *resumption) begin(ctx context.Context, m *method, conn Conn, req any, o
 		r.chain = s
 		s.call.Peer = r.call.str.Session().Peer()
 		return nil
-	}, func() { s.wait(within, r.carrier(), r.abandon) })
+	}, func() { s.wait(within, carrier, r.abandon) })
 }
 
 // first makes the first of the calls.
