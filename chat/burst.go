@@ -7,8 +7,7 @@ const maxBurst = 16 << 10
 // when the room is not busy beyond what they take, and what nobody else is writing to is then written to by the
 // actor itself: it encodes once for all, and wakes no goroutine. With 100 subscribers, and a line every 10 ms, a delivery
 // takes the server 4.2 allocations instead of 6.1, and a sixth less CPU. Who has anything else to be told, or
-// whose stream would wait, has the writer. So has who published some of it, whose writer was woken for the acknowledgement, and
-// finds the lines on the ring, as stubs.
+// whose stream would wait, has the writer. So has who published some of it, and gets that as stubs.
 type burst struct {
 	frame  []byte // whole
 	length int    // of its body
@@ -87,7 +86,20 @@ func (c *conn) takeBurst(s *subscription, b *burst) bool {
 
 // isAt says whether b is what s is to be sent next, as it is.
 func (s *subscription) isAt(b *burst) bool {
-	return !s.lagging && !s.lost && !s.behind && s.cursor == b.index && s.next == b.first.Seq && !s.member.own.known
+	return !s.lagging && !s.lost && !s.behind && s.cursor == b.index && s.next == b.first.Seq && !s.hasPublished(s.room.events)
+}
+
+// hasPublished says whether one of the events is s's own. Few have ever published anything.
+func (s *subscription) hasPublished(events []event) bool {
+	if s.member.own.first == 0 {
+		return false
+	}
+	for i := range events {
+		if s.isOwn(&events[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // tryBurst writes b if neither the credit nor the stream have it wait.

@@ -175,3 +175,32 @@ func checkLines(t *testing.T, written []byte, heads map[string]uint64, member in
 	assert.Zero(t, counted, "member %d", member)
 	assert.Equal(t, heads, seqs, "member %d", member)
 }
+
+// Who has published a line is sent its stub, also if its credit comes back while the actor shows the line: its writer, which was
+// woken for the acknowledgement, could not show it then, and is not awake yet.
+func TestC4TheActorWritesNobodyItsOwnLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{})})
+		defer srv.Close()
+		c := moodyMember(t, srv, "u0", 1, 0, "a")
+		synctest.Wait()
+		settle(c)
+		r, _ := srv.room("a", false)
+		m := r.members[c.session]
+		line := func(seq uint64, s *session) {
+			e := r.recordEvent(&Record{Position: Position{1, seq}, Entry: Entry{From: "u0", Producer: Producer{1}, ID: strconv.Itoa(int(seq)), Body: []byte("x")}})
+			e.session = s
+			r.pushLocked(&e)
+			r.events = append(r.events[:0], e)
+			r.deliver()
+			synctest.Wait()
+			settle(c)
+		}
+		str := c.str.(*moodyStream)
+		m.own = ownRecords{producer: Producer{1}, first: 1}
+		line(1, c.session)
+		assert.Zero(t, str.tried, "its own")
+		line(2, &session{})
+		assert.Equal(t, 1, str.tried, "another session's")
+	})
+}
