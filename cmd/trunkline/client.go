@@ -109,7 +109,7 @@ func (a *app) interruptible(ctx context.Context) (context.Context, context.Cance
 	go func() {
 		select {
 		case s := <-a.signals:
-			cancel(errors.New("interrupted (" + s.String() + ")"))
+			cancel(errors.New("ended by a signal: " + s.String()))
 		case <-ctx.Done():
 		}
 	}()

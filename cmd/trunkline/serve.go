@@ -175,7 +175,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 	defer func() { _ = traces.Close() }()
 	srv, err := transport.Listen(cfg)
 	if err != nil {
-		return err
+		return withHint(err, "--listen wants an address that nobody listens on, such as 127.0.0.1:4433")
 	}
 	report := &reporter{srv: srv, rooms: rooms, domain: cred.ID().Domain, started: time.Now()}
 	handle(own, forAdministrators, adminStatus, report.status)
