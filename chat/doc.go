@@ -37,7 +37,7 @@
 // may have been lost. See [State.After] for what a cursor proves.
 //
 // The package exports more than most, since it has three kinds of user: who runs a server, who writes a log,
-// and who writes a client; eleven events and ten codes are in that number.
+// and who writes a client; ten events are in that number.
 //
 // The wire is described in PROTOCOL.md, "Chat stream".
 package chat

@@ -9,7 +9,7 @@ import (
 )
 
 // A Position names one record of a room for ever. Seq begins at 1 and rises by one with
-// each record. The epoch begins at 1 and rises when records may have been lost, such as by
+// each record. The epoch is at least 1 and rises when records may have been lost, such as by
 // restoring a backup. The zero Position is before the first record.
 type Position struct{ Epoch, Seq uint64 }
 

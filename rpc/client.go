@@ -12,8 +12,8 @@ import (
 	"github.com/trunkline-go/trunkline/transport"
 )
 
-// A Conn is where calls go to: a [*transport.Session], on either of its sides. OpenStream may be called more than once
-// for a call, see the package documentation.
+// A Conn is where calls go to: a [*transport.Session], on either of its sides, or a [*Client]. OpenStream may be called more
+// than once for a call, see the package documentation.
 type Conn interface {
 	OpenStream(ctx context.Context, t transport.StreamType) (*transport.Stream, error)
 }

@@ -19,19 +19,24 @@
 //
 // # Serving
 //
-// A [Mux] serves the calls of any number of sessions; its ServeStream belongs in
-// transport.Config.Handlers[transport.StreamRPC], on clients as on servers. In a handler
-// transport.PeerFrom says who calls, and transport.SessionFrom is where to call back. When its
-// context ends, context.Cause is a [*CanceledError] with a [Cause]. A handler that panics fails
-// its call with Internal, and nothing else; [Config] has Recover for who wants to know. Its Authorize says who may call what.
+// A [Mux] serves the calls of any number of sessions; its ServeStream is a handler of streams, on clients as on servers:
+//
+//	mux := rpc.NewMux(rpc.Config{})
+//	srv, err := transport.Listen(&transport.Config{Credentials: cred, Addr: ":4433",
+//		Handlers: map[transport.StreamType]transport.Handler{transport.StreamRPC: mux.ServeStream}})
+//
+// In a handler transport.PeerFrom says who calls, and transport.SessionFrom is where to call back. When its
+// context ends, context.Cause is a [*CanceledError] with a [Cause]. A handler that panics fails its call with Internal,
+// and nothing else. Of [Config], Authorize says who may call what, and Recover and Observe are for who wants to know.
 //
 // Package reflection serves what a Mux has to peers that do not have the descriptors, and package health whether it
 // serves.
 //
 // # Calling
 //
-// A call goes to a [Conn]: a session, of either of its sides, or a [Client], which puts around one what all its calls have in
-// common. So a server calls its client, in a handler or whenever it likes, as the client calls the server:
+// A call goes to a [Conn]: a session, as transport.Dial returns it, or a [Client], which puts around one what all its calls have in
+// common. A session is one on both its sides: a server calls its client, in a handler or whenever it likes, as the client calls
+// the server:
 //
 //	answer, err := Ask.Call(ctx, transport.SessionFrom(ctx), question)
 //
@@ -151,7 +156,7 @@
 // # Limits and ends
 //
 // A message has at most 4 MiB unless [Config] and [WithMaxMessage] say otherwise, and the
-// head and the status of a call 64 KiB each; lengths are checked as declared, before anything is read. A compressed
+// head and the status of a call 64 KiB each, with 1,024 fields of metadata and 256 details; lengths are checked as declared, before anything is read. A compressed
 // message has the same limit before and after.
 // How many calls of a session run at once [Config.MaxConcurrent] says, beside the peer's limit of streams; who has to wait
 // does so in order, and no longer than its context allows.

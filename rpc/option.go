@@ -89,13 +89,13 @@ func WithMaxMessage(n int) CallOption {
 	return optionFunc(func(o *callOptions) { o.maxMessage = n })
 }
 
-// WithHeader stores the header of a unary call's response in md.
+// WithHeader stores the header of the response in md, of a call with one response; streams have [Receiver.Header].
 func WithHeader(md *Metadata) CallOption {
 	return optionFunc(func(o *callOptions) { o.header = md })
 }
 
-// WithTrailer stores the trailer of a unary call's response in md, also when the call
-// was answered with an error.
+// WithTrailer stores the trailer of the response in md, of a call with one response, also when that is an error; streams
+// have [Receiver.Trailer].
 func WithTrailer(md *Metadata) CallOption {
 	return optionFunc(func(o *callOptions) { o.trailer = md })
 }
