@@ -261,6 +261,14 @@ func (c *clientCall) closeSend() error {
 	return nil
 }
 
+// encoded notes that calls like c are made with req as the codec has encoded it, of which WithUncompressed knows nothing.
+func (c *clientCall) encoded(req any) {
+	if plain := c.opts.plain; plain != nil && plain(req) {
+		c.opts.compressor = nil
+	}
+	c.opts.plain = nil
+}
+
 // reset makes c a call that has not begun. Its stream is over, and stays until there is another.
 func (c *clientCall) reset() { *c = c.again() }
 

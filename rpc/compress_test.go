@@ -587,3 +587,19 @@ func TestRequestOfAResumableStreamMayGoUncompressed(t *testing.T) {
 		}
 	})
 }
+
+// The same of a call that is made more than once at a time.
+func TestRequestOfAHedgedCallMayGoUncompressed(t *testing.T) {
+	forBubbles(t, func(t *testing.T, own, peers *counted) {
+		s := newStore(rpc.Config{Compressors: []rpc.Compressor{peers}}, func(_ context.Context, req *Text) (*Text, error) { return req, nil })
+		_, session, _ := start(t, s.mux)
+		client := rpc.NewClient(session, rpc.ClientConfig{Options: []rpc.CallOption{rpc.WithHedging(time.Second, 2)}})
+		long := &Text{Text: string(prose(t, 20_000))}
+		for plain, requests := range map[bool]int64{false: 1, true: 0} {
+			_, err := get.Call(t.Context(), client, long, rpc.WithCompression(own), rpc.WithUncompressed(func(m any) bool { return plain && m == long }))
+			require.NoError(t, err)
+			own.want(t, requests, 1)
+			peers.want(t, 1, requests)
+		}
+	})
+}

@@ -52,6 +52,7 @@ func (c *clientCall) hedge(req, res any) error {
 	if err := c.call.sees(req, len(msg), false); err != nil {
 		return hookError(err).notStarted()
 	}
+	c.encoded(req)
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	h := &hedges{c: c, req: msg, most: c.opts.hedging.attempts, ended: make(chan *hedge)}

@@ -93,10 +93,7 @@ func (r *resumption) first(req any) *Error {
 	if err := r.hooks.sees(req, len(r.req), false); err != nil {
 		return hookError(err).notStarted()
 	}
-	if plain := r.call.opts.plain; plain != nil && plain(req) {
-		r.call.opts.compressor = nil
-	}
-	r.call.opts.plain = nil // the calls have the encoded request
+	r.call.encoded(req)
 	return r.start()
 }
 
