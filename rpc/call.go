@@ -64,6 +64,6 @@ func (c *Call) sees(m any, size int, received bool) error {
 // hookError makes what a hook returned on the caller's side the error of a call that may have run.
 func hookError(err error) *Error {
 	e := *asError(err)
-	e.Execution = Maybe
+	e.Execution, e.again = Maybe, false // it may be that of another call
 	return &e
 }

@@ -634,3 +634,42 @@ func TestHooksAreToldTheSizesBeforeCompression(t *testing.T) {
 		own.want(t, 2, 2)
 	})
 }
+
+// R4: what a hook returns may be the error of another call, which may say that the next connection would serve that. This one is
+// not made again for it.
+func TestR4ErrorOfAHookMakesNoCallAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEcho(rpc.Config{})
+		d := newDisruptor(t, transport.Config{Handlers: handlers(e.mux)})
+		session := d.dial(transport.Config{})
+		unsent, err := chat.Call(t.Context(), session)
+		require.NoError(t, err)
+		d.abort()
+		time.Sleep(time.Second)
+		others := unsent.Send(&Text{})
+		wantError(t, others, rpc.Unavailable, rpc.NotStarted)
+
+		var hook func(c *rpc.Call, fn func(any, int) error)
+		asked := 0
+		client := rpc.NewClient(session, rpc.ClientConfig{Retry: rpc.Retry{MaxAttempts: -1}, Interceptors: []rpc.Interceptor{
+			func(ctx context.Context, c *rpc.Call, next func(context.Context) error) error {
+				hook(c, func(any, int) error {
+					if asked++; asked > 1 {
+						return nil
+					}
+					return others
+				})
+				return next(ctx)
+			},
+		}})
+		hook = (*rpc.Call).OnReceive
+		_, err = say.Call(t.Context(), client, &Text{})
+		wantError(t, err, rpc.Unavailable, rpc.Maybe)
+		require.EqualValues(t, 1, e.calls.Load())
+
+		asked, hook = 0, (*rpc.Call).OnSend
+		_, err = say.Call(t.Context(), client, &Text{})
+		wantError(t, err, rpc.Unavailable, rpc.NotStarted)
+		require.EqualValues(t, 1, e.calls.Load())
+	})
+}
