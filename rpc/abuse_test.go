@@ -201,3 +201,29 @@ func TestM7OversizedDeclarationsAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// M71: what a server asks its clients for is counted as long as it has it, whether or not who asked comes back for the rest.
+func TestM71CallsThatAServerLeavesHoldNothing(t *testing.T) {
+	for name, leave := range map[string]func(in *rpc.Receiver[Text], cancel func()){
+		"closed":                  func(in *rpc.Receiver[Text], _ func()) { in.Close() },
+		"canceled, and forgotten": func(_ *rpc.Receiver[Text], cancel func()) { cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := transporttest.New(t, rtt)
+				srv := n.Listen(transport.Config{})
+				_, server := n.Pair(srv, "alice", transport.Config{Handlers: handlers(newEcho(rpc.Config{}).mux)})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				in, err := count.Call(ctx, server, &Text{Text: string(make([]byte, 10_000)), N: 100})
+				require.NoError(t, err)
+				_, err = in.Recv()
+				require.NoError(t, err)
+				require.Positive(t, srv.Stats().Buffered)
+				leave(in, cancel)
+				time.Sleep(time.Second)
+				require.Zero(t, srv.Stats().Buffered)
+			})
+		})
+	}
+}

@@ -75,19 +75,21 @@ func (s *Stream) Unhold(n int) {
 
 // count makes the bytes that are counted for the body up to n, and says whether there is room for them.
 func (f *FrameReader) count(n int64) bool {
-	if n <= f.counted {
+	more := n - f.counted.Load()
+	if more <= 0 {
 		return true
 	}
-	if !f.bodies.take(n - f.counted) {
+	if !f.bodies.take(more) {
 		return false
 	}
-	f.counted = n
+	f.counted.Add(more)
 	return true
 }
 
+// uncount says that nothing is needed any more of what is counted. It may be called from anywhere: who reads meanwhile fails, and
+// frees.
 func (f *FrameReader) uncount() {
-	if f.counted > 0 {
-		f.bodies.give(f.counted)
-		f.counted = 0
+	if f.counted.Load() > 0 {
+		f.bodies.give(f.counted.Swap(0))
 	}
 }

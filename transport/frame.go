@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/quic-go/quic-go/quicvarint"
 )
@@ -95,8 +96,8 @@ type FrameReader struct {
 
 	large *[]byte // where such a body was put, to be used again
 
-	bodies  *ownBodies // which counts such bodies; nil if nobody does
-	counted int64      // bytes of the newest one
+	bodies  *ownBodies   // which counts such bodies; nil if nobody does
+	counted atomic.Int64 // bytes of the newest one
 }
 
 // A peeker waits for bytes without a place to put them, as quic-go's streams do.

@@ -296,6 +296,7 @@ func (s *Stream) end(half uint32) {
 		}
 		if s.ended.CompareAndSwap(old, now) {
 			if both && old&counted == 0 && s.local {
+				s.uncount() // who opened it may not come back to Free it
 				s.link.forget(s)
 			}
 			return
