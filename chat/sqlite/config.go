@@ -12,7 +12,8 @@ const (
 	// Fsync: the machine's power. Each commit is written to the disk before it counts.
 	Fsync Durability = iota
 	// OS: the process. The operating system writes to the disk when it likes. What a power cut may take with it is
-	// told by a new epoch, which every end of the process without Close brings.
+	// told by a new epoch, which every end of the process without Close brings. Nobody else may have the database open for
+	// appending then: who closes it says that all is on the disk.
 	OS
 )
 

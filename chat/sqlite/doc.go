@@ -20,7 +20,8 @@
 // # When it fails
 //
 // An append that finds the disk full is refused with rpc.ResourceExhausted; with a database that cannot be
-// written, or is damaged, with rpc.Unavailable. Nothing was appended then. A failure of the commit itself leaves open what was. The
+// written, is damaged, or whose file has been moved, removed or replaced, with rpc.Unavailable. Nothing was appended then. Any other failure of
+// the commit itself leaves open what was. The
 // database is opened anew for the next append, so that it goes on by itself once the cause is gone.
 //
 // # The schema

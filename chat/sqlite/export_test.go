@@ -27,6 +27,7 @@ func Lock(t *testing.T, path string) (unlock func()) {
 func Database(t *testing.T, statements string) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.db")
+	require.NoError(t, makePrivate(path))
 	db, err := openDB(path, 1)
 	require.NoError(t, err)
 	_, err = db.ExecContext(t.Context(), statements)

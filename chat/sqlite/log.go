@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -41,6 +42,7 @@ var ErrClosed = errors.New("sqlite: log closed")
 type Log struct {
 	cfg      Config
 	path     string
+	file     os.FileInfo // of the database, as it was opened
 	read     *sql.DB
 	write    *sql.DB
 	watchers watch.Watchers
@@ -89,6 +91,9 @@ func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 	if err == nil {
 		l.w, err = newWriter(ctx, l.write, &l.cfg)
 	}
+	if err == nil {
+		l.file, err = os.Stat(path)
+	}
 	if err != nil {
 		_ = l.closeDBs()
 		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
@@ -112,6 +117,7 @@ func makePrivate(path string) error {
 
 func openDB(path string, conns int, pragmas ...string) (*sql.DB, error) {
 	values := url.Values{
+		"mode":    {"rw"},                                                                                                                // or one that has been removed would be made again, empty
 		"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout), "fullfsync(1)", "checkpoint_fullfsync(1)"}, pragmas...), // else macOS leaves it in the disk's cache
 		"_txlock": {"immediate"},                                                                                                         // what reads first and then writes would not wait for another writer
 	}
@@ -156,8 +162,12 @@ func (l *Log) begin(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	if unsynced || copied || !last.Valid {
-		// The time, so that a database which begins anew is not taken for the one before it.
-		epoch := max(last.Int64+1, time.Now().UnixMilli())
+		// The time, so that a database which begins anew is not taken for the one before it. By a clock that was set back,
+		// chance: one backup may be restored twice.
+		epoch := time.Now().UnixMilli()
+		if epoch <= last.Int64 {
+			epoch = last.Int64 + 1 + rand.Int64N(1<<20) //nolint:gosec // not to be guessed is not what it is for
+		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO epochs VALUES (?)`, epoch); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -320,6 +321,45 @@ func TestALockedDatabaseRefusesAndRecovers(t *testing.T) {
 	assert.Equal(t, [2]uint64{1, 1}, bounds(t, l, "r"))
 	unlock()
 	assert.Equal(t, uint64(2), mustAdd(t, l, "r", "2", "x").Seq)
+}
+
+// What would be written to a file that is no longer there would be gone after a restart, so it is not acknowledged.
+func TestC2ALogWhoseFileIsGoneRefusesAndRecovers(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a file that is open stays")
+	}
+	path := newPath(t)
+	l := open(t, path, sqlite.Config{})
+	mustAdd(t, l, "r", "1", "x")
+	gone := &chat.Error{Code: rpc.Unavailable, Reason: "the log's file is gone"}
+	require.NoError(t, os.Rename(path, path+".moved"))
+	_, err := add(l, "r", "2", "x")
+	require.ErrorIs(t, err, gone)
+	assert.NoFileExists(t, path, "it is not made again")
+	require.NoError(t, os.WriteFile(path, sqlite.Database(t, `CREATE TABLE x (y)`), 0o600))
+	_, err = add(l, "r", "2", "x")
+	require.ErrorIs(t, err, gone, "it is another")
+	require.NoError(t, os.Rename(path+".moved", path))
+	assert.Equal(t, uint64(2), mustAdd(t, l, "r", "2", "x").Seq)
+}
+
+// A backup may be restored twice, and the clock be set back: what was appended after the first time is not taken for what is
+// after the second.
+func TestC1EachRestoreIsAnotherEpochWhateverTheClock(t *testing.T) {
+	path := newPath(t)
+	mustAdd(t, open(t, path, sqlite.Config{}), "r", "1", "x")
+	var epochs []uint64
+	for range 2 {
+		restored := newPath(t)
+		require.NoError(t, sqlite.Restore(t.Context(), path, restored))
+		synctest.Test(t, func(t *testing.T) { // in the year 2000
+			l, err := sqlite.Open(t.Context(), restored, sqlite.Config{})
+			require.NoError(t, err)
+			defer func() { assert.NoError(t, l.Close()) }()
+			epochs = append(epochs, epoch(t, l))
+		})
+	}
+	assert.NotEqual(t, epochs[0], epochs[1])
 }
 
 func TestWhatIsNoLogIsNotOpened(t *testing.T) {

@@ -77,7 +77,7 @@ func (l *Log) sweep(now time.Time) (more bool) {
 	}
 	if err != nil {
 		_ = l.refusal("trim", err) // logs it; the next tick tries again
-		if l.w != nil {
+		if l.w != nil && !errors.Is(err, errGone) {
 			l.fail()
 		}
 		return false

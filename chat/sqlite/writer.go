@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"os"
 
 	sqlite3 "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -94,8 +95,14 @@ func (w *writer) exec(ctx context.Context, s *sql.Stmt, args ...any) error {
 	return err
 }
 
-// openWriter opens the connection anew if it was given up.
+// errGone says that what is written now would not be there after a restart.
+var errGone = errors.New("the file has been moved, removed or replaced")
+
+// openWriter opens the connection anew if it was given up. The file must still be the one that was opened.
 func (l *Log) openWriter(ctx context.Context) error {
+	if now, err := os.Stat(l.path); err != nil || !os.SameFile(now, l.file) {
+		return errors.Join(errGone, err)
+	}
 	if l.w != nil {
 		return nil
 	}
@@ -137,6 +144,9 @@ func (l *Log) closeWriter() {
 // refusal turns an error of the database, which has taken nothing, into what publishers may know.
 func (l *Log) refusal(doing string, err error) error {
 	l.cfg.Logger.Error("chat log failed", "file", l.path, "doing", doing, "err", err)
+	if errors.Is(err, errGone) {
+		return &chat.Error{Code: rpc.Unavailable, Reason: "the log's file is gone"}
+	}
 	switch codeOf(err) {
 	case lib.SQLITE_FULL:
 		return &chat.Error{Code: rpc.ResourceExhausted, Reason: "the disk of the log is full"}
