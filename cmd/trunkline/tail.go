@@ -84,11 +84,13 @@ func (a *app) tail(ctx context.Context, c *command, args []string) error {
 		err = nil
 		ctx = context.WithoutCancel(ctx)
 	}
-	if err == nil {
-		err = errors.Join(leave(ctx, client), t.out.err())
+	gone := t.patience.cut != nil
+	if err == nil && !gone {
+		gone, err = leave(ctx, client)
 	}
-	if err != nil {
-		session.Abort(transport.Aborted, "client failed")
+	err = errors.Join(err, t.out.err())
+	if err != nil || gone { // all that was to be printed is
+		session.Abort(transport.Aborted, "client failed, or lost its connection")
 		return err
 	}
 	return release(ctx, session)
@@ -105,18 +107,20 @@ type tailing struct {
 	patience *patience
 }
 
-// leave ends the client's stream in order.
-func leave(ctx context.Context, client *chat.Client) error {
+// leave ends the client's stream in order. gone says that its connection ended before that.
+func leave(ctx context.Context, client *chat.Client) (gone bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
-	err := closeIfOpen(client)
-	for err == nil {
-		_, err = client.Next(ctx)
+	err = closeIfOpen(client)
+	for err == nil && !gone {
+		var event chat.Event
+		event, err = client.Next(ctx)
+		_, gone = event.(*chat.Detached)
 	}
 	if errors.Is(err, io.EOF) {
-		return nil
+		return false, nil
 	}
-	return err
+	return gone, err
 }
 
 // run prints lines up to the head that the log has when it is joined, or with follow until something ends it.
