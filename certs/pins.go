@@ -19,6 +19,7 @@ type Pin struct {
 	Key  Fingerprint
 }
 
+// String returns the line of known_servers.
 func (p Pin) String() string { return p.Addr + " " + p.Key.String() }
 
 // ErrPinned is what a [PinError] is.

@@ -42,7 +42,10 @@ func (a *app) certsInvite(ctx context.Context, c *command, args []string) error 
 	var invited *inviteResponse
 	if fs.Changed("server") {
 		req := &inviteRequest{Name: name, AddDevice: *addDevice, TTLSeconds: int(*ttl / time.Second)}
-		invited, err = a.inviteByServer(ctx, client, req)
+		invited, err = ask(ctx, a, client, certsInviteMethod, req)
+		if err == nil {
+			_, err = invited.token() // whether it is one
+		}
 	} else {
 		invited, err = a.inviteHere(*client.home, name, certs.InviteOptions{AddDevice: *addDevice, TTL: *ttl})
 	}
@@ -66,26 +69,6 @@ func (a *app) inviteHere(dir, name string, opts certs.InviteOptions) (*inviteRes
 	return newInviteResponse(inv), nil
 }
 
-func (a *app) inviteByServer(ctx context.Context, client clientFlags, req *inviteRequest) (*inviteResponse, error) {
-	ctx, stop := a.interruptible(ctx)
-	defer stop()
-	session, err := a.dial(ctx, client, false)
-	if err != nil {
-		return nil, err
-	}
-	callCtx, cancel := context.WithTimeout(ctx, releaseTimeout)
-	defer cancel()
-	invited, err := certsInviteMethod.Call(callCtx, session, req)
-	if err != nil {
-		_ = release(ctx, session) // says less
-		return nil, err
-	}
-	if _, err := invited.token(); err != nil {
-		return nil, errors.Join(err, release(ctx, session))
-	}
-	return invited, release(ctx, session)
-}
-
 // inviteHint says what can be done when somebody can't be invited.
 func inviteHint(err error, name string) error {
 	remote, answered := errors.AsType[*rpc.Error](err)
@@ -93,7 +76,7 @@ func inviteHint(err error, name string) error {
 	case errors.Is(err, certs.ErrNameExists), answered && remote.Code() == rpc.AlreadyExists:
 		return withHint(err, "if it is the same person, with another machine: trunkline certs invite %s --add-device", name)
 	case errors.Is(err, certs.ErrNoAuthority):
-		return withHint(err, "run it on the machine that holds the authority, or as an administrator with --server HOST:PORT")
+		return withHint(err, elsewhereHint)
 	}
 	return err
 }

@@ -36,12 +36,12 @@ func (a *app) certsList(ctx context.Context, c *command, args []string) error {
 	}
 	var list *listResponse
 	if fs.Changed("server") {
-		list, err = a.listByServer(ctx, client)
+		list, err = ask(ctx, a, client, certsListMethod, &listRequest{})
 	} else {
 		list, err = a.listHere(*client.home)
 	}
 	if errors.Is(err, certs.ErrNoAuthority) {
-		return withHint(err, "run it on the machine that holds the authority, or as an administrator with --server HOST:PORT")
+		return withHint(err, elsewhereHint)
 	}
 	if err != nil {
 		return err
@@ -67,23 +67,6 @@ func (a *app) listHere(dir string) (*listResponse, error) {
 		return nil, err
 	}
 	return newListResponse(home)
-}
-
-func (a *app) listByServer(ctx context.Context, client clientFlags) (*listResponse, error) {
-	ctx, stop := a.interruptible(ctx)
-	defer stop()
-	session, err := a.dial(ctx, client, false)
-	if err != nil {
-		return nil, err
-	}
-	callCtx, cancel := context.WithTimeout(ctx, releaseTimeout)
-	defer cancel()
-	list, err := certsListMethod.Call(callCtx, session, &listRequest{})
-	if err != nil {
-		_ = release(ctx, session) // says less
-		return nil, err
-	}
-	return list, release(ctx, session)
 }
 
 // certsListMethod tells who has an identity. It is for administrators.

@@ -33,13 +33,13 @@ func (a *app) certsRevoke(ctx context.Context, c *command, args []string) error 
 	}
 	var revoked *revokeResponse
 	if fs.Changed("server") {
-		revoked, err = a.revokeByServer(ctx, client, name)
+		revoked, err = ask(ctx, a, client, certsRevokeMethod, &revokeRequest{Name: name})
 	} else {
 		revoked, err = a.revokeHere(*client.home, name)
 	}
 	if err != nil {
 		if errors.Is(err, certs.ErrNoAuthority) {
-			return withHint(err, "run it on the machine that holds the authority, or as an administrator with --server HOST:PORT")
+			return withHint(err, elsewhereHint)
 		}
 		return err
 	}
@@ -64,23 +64,6 @@ func revoke(home *certs.Home, name string) (*revokeResponse, error) {
 		return nil, err
 	}
 	return &revokeResponse{Keys: denied.Keys(name)}, nil
-}
-
-func (a *app) revokeByServer(ctx context.Context, client clientFlags, name string) (*revokeResponse, error) {
-	ctx, stop := a.interruptible(ctx)
-	defer stop()
-	session, err := a.dial(ctx, client, false)
-	if err != nil {
-		return nil, err
-	}
-	callCtx, cancel := context.WithTimeout(ctx, releaseTimeout)
-	defer cancel()
-	revoked, err := certsRevokeMethod.Call(callCtx, session, &revokeRequest{Name: name})
-	if err != nil {
-		_ = release(ctx, session) // says less
-		return nil, err
-	}
-	return revoked, release(ctx, session)
 }
 
 // certsRevokeMethod denies a user. It is for administrators.
