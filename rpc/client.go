@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,14 @@ type Conn interface {
 
 // defaultMaxMessage is the default of [Config.MaxMessage] and [WithMaxMessage].
 const defaultMaxMessage = 4 << 20
+
+// limitOf resolves a user's limit in bytes: 0 is the default, and a negative one none.
+func limitOf(n, byDefault int) int {
+	if n < 0 {
+		return math.MaxInt
+	}
+	return cmp.Or(n, byDefault)
+}
 
 // finGrace is how long a caller waits for FIN behind the status, so that nobody has to be asked to stop sending.
 const finGrace = time.Second
@@ -73,7 +82,7 @@ func (c *clientCall) init(ctx context.Context, m *method, conn Conn, opts []Call
 		c.opts = resolve(defaults, opts)
 	}
 	c.opts.format.name = cmp.Or(c.opts.format.name, m.codec)
-	c.opts.maxMessage = cmp.Or(c.opts.maxMessage, defaultMaxMessage)
+	c.opts.maxMessage = limitOf(c.opts.maxMessage, defaultMaxMessage)
 	if !m.valid {
 		return Errorf(InvalidArgument, "invalid method name %q", clip(m.name)).notStarted()
 	}

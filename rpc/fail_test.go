@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/rpc/gzip"
 	"github.com/trunkline-go/trunkline/transport"
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
@@ -482,6 +483,37 @@ func TestLimitsHoldBothWaysAndTheSessionLives(t *testing.T) {
 
 		_, err = say.Call(t.Context(), client, &Text{})
 		require.NoError(t, err)
+	})
+}
+
+// As everywhere, zero is the default and negative none, on either side and with compression.
+func TestNegativeLimitsAreNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := gzip.New()
+		n := transporttest.New(t, rtt)
+		dial := func(cfg rpc.Config) *transport.Session {
+			cfg.Compressors = []rpc.Compressor{z}
+			return n.Dial(n.Listen(transport.Config{Handlers: handlers(newEcho(cfg).mux)}), "alice", transport.Config{})
+		}
+		limited, unlimited := dial(rpc.Config{}), dial(rpc.Config{MaxMessage: -1, HeadTimeout: -1})
+		large := make(rpc.Raw, 5<<20)
+		for _, opts := range [][]rpc.CallOption{nil, {rpc.WithCompression(z)}} {
+			_, err := octets.Call(t.Context(), unlimited, &large, opts...)
+			assert.False(t, wantError(t, err, rpc.ResourceExhausted, rpc.NotStarted).Remote, "the caller's default")
+			_, err = octets.Call(t.Context(), limited, &large, append(opts, rpc.WithMaxMessage(-1))...)
+			assert.True(t, wantError(t, err, rpc.ResourceExhausted, rpc.NotStarted).Remote, "the peer's")
+			back, err := octets.Call(t.Context(), unlimited, &large, append(opts, rpc.WithMaxMessage(-1))...)
+			require.NoError(t, err)
+			require.Len(t, *back, len(large))
+		}
+
+		request := transport.AppendFrame(head("test.Echo/Bytes", "raw"), 0x03, []byte("x"))
+		str := attack(t, unlimited, request[:1])
+		time.Sleep(time.Minute)
+		_, err := str.Write(request[1:])
+		require.NoError(t, err)
+		frames := readFrames(t, str)
+		require.Equal(t, "\x05", frames[len(frames)-1], "answered")
 	})
 }
 

@@ -19,15 +19,16 @@ type Config struct {
 	Logger *slog.Logger
 
 	// MaxMessage is the longest message, either way, in bytes. Longer ones fail their call
-	// with ResourceExhausted, and are not read. Default: 4 MiB.
+	// with ResourceExhausted, and are not read. Default: 4 MiB; negative: no limit but transport.Config.MaxBuffered.
 	MaxMessage int
 
 	// MaxMetadata is the longest HEAD of a request, which is its metadata and the names of method
-	// and codec, in bytes. Default: 64 KiB, which is also the most that a caller of this package sends. It has at most 1,024 fields in any case.
+	// and codec, in bytes. Default: 64 KiB, which is also the most that a caller of this package sends; negative: no limit. It has
+	// at most 1,024 fields in any case.
 	MaxMetadata int
 
 	// HeadTimeout is how long the HEAD of a call may take to arrive once its stream has been
-	// accepted. Default: 5 s.
+	// accepted. Default: 5 s; negative: as long as it likes.
 	HeadTimeout time.Duration
 
 	// MaxConcurrent is how many calls of one session run at once, those with streams included. More wait for their turn, in
@@ -37,7 +38,8 @@ type Config struct {
 	MaxConcurrent int
 
 	// MaxQueued is how many calls of one session may wait, if there is a MaxConcurrent. What comes then is refused with
-	// ResourceExhausted, at once; like all that have waited in vain it has not started. Default 128; negative: none.
+	// ResourceExhausted, at once, and asked to wait 100 ms (see [Error.RetryAfter]); like all that have waited in vain it has not
+	// started. Default 128; negative: none.
 	MaxQueued int
 
 	// Codecs are known to callers besides the built-in ones, see [Codec]. Default: none.
@@ -96,12 +98,8 @@ type served struct {
 // NewMux returns a Mux without methods. It panics when the name of one of [Config.Codecs] or of
 // [Config.Compressors] is not valid, or comes twice.
 func NewMux(cfg Config) *Mux {
-	if cfg.MaxMessage == 0 {
-		cfg.MaxMessage = defaultMaxMessage
-	}
-	if cfg.MaxMetadata == 0 {
-		cfg.MaxMetadata = maxEnvelope
-	}
+	cfg.MaxMessage = limitOf(cfg.MaxMessage, defaultMaxMessage)
+	cfg.MaxMetadata = limitOf(cfg.MaxMetadata, maxEnvelope)
 	if cfg.HeadTimeout == 0 {
 		cfg.HeadTimeout = 5 * time.Second
 	}

@@ -84,7 +84,7 @@ func WithMetadata(md Metadata) CallOption {
 }
 
 // WithMaxMessage bounds each message of the call, both ways, in bytes. Longer ones fail
-// with ResourceExhausted. Default: 4 MiB.
+// with ResourceExhausted. Default, and 0: 4 MiB; negative: no limit.
 func WithMaxMessage(n int) CallOption {
 	return optionFunc(func(o *callOptions) { o.maxMessage = n })
 }

@@ -100,7 +100,9 @@ func (c *serverCall) run(parent context.Context) {
 
 // readHead reads HEAD and finds the method.
 func (c *serverCall) readHead() error {
-	c.str.SetReadDeadline(time.Now().Add(c.mux.cfg.HeadTimeout))
+	if most := c.mux.cfg.HeadTimeout; most > 0 {
+		c.str.SetReadDeadline(time.Now().Add(most))
+	}
 	t, body, err := c.str.ReadFrame(c.limit)
 	switch {
 	case errors.Is(err, io.EOF):
