@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/trunkline-go/trunkline/transport"
 )
@@ -35,7 +36,11 @@ func newQueue(cfg *Config) *queue {
 	return &queue{running: cfg.MaxConcurrent, waiting: max(0, waiting), sessions: make(map[*transport.Session]*turns)}
 }
 
-const defaultMaxQueued = 128
+const (
+	defaultMaxQueued = 128
+	// waitWhenFull is how long who finds no place is asked to wait: at once there is none either.
+	waitWhenFull = 100 * time.Millisecond
+)
 
 // enter waits for the turn of a call of s's, until ctx ends. Without an error leave must follow.
 func (q *queue) enter(ctx context.Context, s *transport.Session) error {
@@ -68,7 +73,9 @@ func (q *queue) line(s *transport.Session) (turn chan struct{}, _ error) {
 	case t.running < q.running:
 		t.running++
 	case len(t.waiting) >= q.waiting:
-		return nil, Errorf(ResourceExhausted, "%d calls of the session run, and %d wait", t.running, len(t.waiting))
+		err := Errorf(ResourceExhausted, "%d calls of the session run, and %d wait", t.running, len(t.waiting))
+		err.RetryAfter = waitWhenFull
+		return nil, err
 	default:
 		turn = make(chan struct{})
 		t.waiting = append(t.waiting, turn)

@@ -141,6 +141,7 @@ func TestFullQueueRefusesAtOnceAndUnstarted(t *testing.T) {
 			refused := send(t, client, Text{N: 100}, 0)
 			e := wantError(t, <-refused.err, rpc.ResourceExhausted, rpc.NotStarted)
 			assert.True(t, e.Remote)
+			assert.Equal(t, 100*time.Millisecond, e.RetryAfter)
 			for _, p := range calls {
 				w.done <- struct{}{}
 				require.NoError(t, <-p.err)
