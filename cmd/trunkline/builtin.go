@@ -16,7 +16,7 @@ var (
 	// echoChat answers each message with the same text, until the caller has no more.
 	echoChat = rpc.Bidi[echoMessage, echoMessage]("trunkline.Echo/Chat")
 	// whoAmI says whom the server sees.
-	whoAmI = rpc.Unary[whoAmIRequest, whoAmIResponse]("trunkline.Session/WhoAmI")
+	whoAmI = rpc.Unary[whoAmIRequest, whoAmIResponse]("trunkline.Session/WhoAmI", rpc.Idempotent())
 )
 
 type echoMessage struct {

@@ -70,7 +70,7 @@ func (a *app) listHere(dir string) (*listResponse, error) {
 }
 
 // certsListMethod tells who has an identity. It is for administrators.
-var certsListMethod = rpc.Unary[listRequest, listResponse]("trunkline.Certs/List")
+var certsListMethod = rpc.Unary[listRequest, listResponse]("trunkline.Certs/List", rpc.Idempotent())
 
 type listRequest struct{}
 

@@ -134,7 +134,7 @@ func (r *renewal) askAuthority(ctx context.Context) {
 }
 
 // certsAuthorityMethod says which authority certifies now. It is for everyone who has a session.
-var certsAuthorityMethod = rpc.Unary[authorityRequest, authorityResponse]("trunkline.Certs/Authority")
+var certsAuthorityMethod = rpc.Unary[authorityRequest, authorityResponse]("trunkline.Certs/Authority", rpc.Idempotent())
 
 type authorityRequest struct{}
 

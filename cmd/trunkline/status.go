@@ -27,7 +27,7 @@ sessions ended since the server began. The totals are of all, whatever is shown.
 `
 
 // adminStatus says what the server does. It is for administrators.
-var adminStatus = rpc.Unary[statusRequest, statusResponse]("trunkline.Admin/Status")
+var adminStatus = rpc.Unary[statusRequest, statusResponse]("trunkline.Admin/Status", rpc.Idempotent())
 
 const (
 	defaultStatusRows = 50
