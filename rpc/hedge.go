@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"time"
 )
 
@@ -38,9 +40,10 @@ type hedges struct {
 
 // A hedge is one attempt.
 type hedge struct {
-	call clientCall
-	res  Raw
-	err  error
+	call     clientCall
+	res      Raw
+	err      error
+	panicked error // of the user's code
 }
 
 // hedge makes a call of one message each way as [WithHedging] says.
@@ -54,8 +57,9 @@ func (c *clientCall) hedge(req, res any) error {
 	}
 	c.encoded(req)
 	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
 	h := &hedges{c: c, req: msg, most: c.opts.hedging.attempts, ended: make(chan *hedge)}
+	defer h.drain() // after a panic
+	defer cancel()
 	won, e := h.run(ctx)
 	cancel()
 	h.drain()
@@ -97,7 +101,10 @@ func (h *hedges) run(ctx context.Context) (*hedge, *Error) {
 			return nil, h.c.contextError().notStarted()
 		case a := <-h.ended:
 			h.running--
-			if a.err == nil {
+			switch {
+			case a.panicked != nil:
+				panic(a.panicked)
+			case a.err == nil:
 				return a, nil
 			}
 			h.last, h.err = a, h.failed.add(a.err)
@@ -126,8 +133,15 @@ func (h *hedges) begin(ctx context.Context) {
 	h.running++
 	h.free = false
 	go func() {
+		returned := false
+		defer func() {
+			if !returned { // a Compressor has panicked, say; it is the caller's
+				a.panicked = fmt.Errorf("hedged call panicked: %v\n\n%s", recover(), debug.Stack())
+			}
+			h.ended <- a
+		}()
 		a.err = a.call.invoke(&h.req, &a.res)
-		h.ended <- a
+		returned = true
 	}()
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/rpc/gzip"
 	"github.com/trunkline-go/trunkline/transport"
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
@@ -216,6 +217,27 @@ func TestHedgedCallGoesOnThroughARestart(t *testing.T) {
 		n.Listen(cfg)
 		require.NoError(t, <-answered)
 		assert.Equal(t, []int{1, 1, 1}, []int{calls, sent, received})
+	})
+}
+
+// A fragile compressor panics when it decompresses.
+type fragile struct{ rpc.Compressor }
+
+func (fragile) AppendDecompress([]byte, []byte, int) ([]byte, error) { panic(enough) }
+
+// A panic in an attempt is one of Call, whose caller may recover from it, and not of the whole program.
+func TestPanicOfAHedgeIsItsCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(rpc.Config{Compressors: []rpc.Compressor{gzip.New()}}, func(_ context.Context, req *Text) (*Text, error) { return req, nil })
+		_, session, server := start(t, s.mux)
+		client := rpc.NewClient(session, rpc.ClientConfig{Options: []rpc.CallOption{rpc.WithAcceptCompression(fragile{gzip.New()})}})
+		func() {
+			defer func() { assert.ErrorContains(t, recover().(error), enough) }()
+			_, _ = get.Call(t.Context(), client, &Text{Text: string(prose(t, 20_000))}, rpc.WithHedging(0, 3))
+			t.Error("Call returned")
+		}()
+		require.NoError(t, session.Release(t.Context()), "no stream is left")
+		_ = server.Wait(t.Context())
 	})
 }
 
