@@ -78,6 +78,11 @@ func (r *room) fail(batch []*request, err error) {
 	_, known := errors.AsType[*Error](err)
 	if !known {
 		answer = errorf(rpc.Unavailable, "the message may or may not be in the log; it may be sent again with the same id")
+		r.mu.Lock()
+		for _, req := range batch { // should it be there, its stub tells
+			r.ownLocked(req.session, req.entries[0].Producer, r.head+1)
+		}
+		r.mu.Unlock()
 		_ = r.refresh() // has logged its failure; the next append finds out
 	}
 	for _, req := range batch {
@@ -118,9 +123,7 @@ func (r *room) show(batch []*request, results []Result) {
 	for i := range r.events {
 		e := &r.events[i]
 		r.pushLocked(e)
-		if m := r.members[e.session]; m.own.first == 0 || m.own.producer != e.producer {
-			m.own = ownRecords{producer: e.producer, first: e.seq}
-		}
+		r.ownLocked(e.session, e.producer, e.seq)
 	}
 	r.mu.Unlock()
 	rest = results
@@ -136,6 +139,13 @@ func (r *room) show(batch []*request, results []Result) {
 	}
 	clear(r.events)
 	r.events = r.events[:0]
+}
+
+// ownLocked notes that a member's stream publishes with producer, from seq on.
+func (r *room) ownLocked(s *session, producer Producer, seq uint64) {
+	if m := r.members[s]; m.own.first == 0 || m.own.producer != producer {
+		m.own = ownRecords{producer: producer, first: seq}
+	}
 }
 
 // acknowledge answers a request's entries: one PUBACK for those at consecutive positions.
