@@ -60,6 +60,7 @@ type Client struct {
 	items   items                  // of the frame that was read last
 	waiting <-chan struct{}        // of the context whose end is being watched for
 	unsure  map[string]string      // ids of messages that were rejected and may be in the log, and their rooms
+	doubts  []string               // the ids in unsure, the oldest first
 	unwatch func()
 	broken  error  // how the stream ended, until Detached tells
 	attempt uint64 // of the connection that carried it

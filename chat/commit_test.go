@@ -3,6 +3,7 @@ package chat_test
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
 	"sync"
 	"testing"
@@ -137,6 +138,46 @@ func TestC2ACommitOfUnknownOutcome(t *testing.T) {
 		expectNothing[*chat.Message](alice)
 		log.set(nil, nil, nil)
 		assert.Equal(t, uint64(2), alice.say("lobby", "next").Position.Seq)
+	})
+}
+
+// However many messages were refused as Unavailable before, and are not in the log, one that is there after all is told.
+func TestC4AnUnavailableMessageIsToldAfterManyThatWereNot(t *testing.T) {
+	log := newFaultyLog()
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		s := h.net.Dial(h.srv, "alice", transport.Config{})
+		c, err := chat.NewClient(t.Context(), s, chat.ClientConfig{MaxUnacknowledged: 2})
+		require.NoError(t, err)
+		require.NoError(t, c.Join(t.Context(), "lobby", chat.Live()))
+		next := func(want chat.Event) {
+			for {
+				e, err := c.Next(t.Context())
+				require.NoError(t, err)
+				if reflect.TypeOf(e) == reflect.TypeOf(want) {
+					return
+				}
+			}
+		}
+		next(&chat.Joined{})
+		log.set(func() error { return &chat.Error{Code: rpc.Unavailable, Reason: "not now"} }, nil, nil)
+		for range 5 {
+			_, err := c.Publish(t.Context(), "lobby", "refused")
+			require.NoError(t, err)
+			next(&chat.Rejected{})
+		}
+		log.set(nil, func() error { return errBroken }, nil)
+		_, err = c.Publish(t.Context(), "lobby", "there after all")
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for {
+			e, err := c.Next(ctx)
+			require.NoError(t, err)
+			if sent, ok := e.(*chat.Sent); ok {
+				assert.Equal(t, uint64(1), sent.Position.Seq)
+				return
+			}
+		}
 	})
 }
 

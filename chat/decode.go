@@ -2,6 +2,7 @@ package chat
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
@@ -70,6 +71,7 @@ func (c *Client) sent(room string, id []byte, pos Position, duplicate bool) Even
 	unsure := len(c.unsure) > 0 && c.unsure[string(id)] == room && room != ""
 	if unsure {
 		delete(c.unsure, string(id))
+		c.doubts = slices.DeleteFunc(c.doubts, func(d string) bool { return d == string(id) })
 	}
 	known, ok := c.answered(room, id)
 	switch {
@@ -115,12 +117,8 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		if _, ok := c.answered(room, m.GetMessageId()); !ok {
 			return nil, nil
 		}
-		if rpc.Code(m.GetCode()) == rpc.Unavailable && len(c.unsure) < cap(c.slots) {
-			// Should it be in the log, its stub tells: a position must not be passed over (C4).
-			if c.unsure == nil {
-				c.unsure = make(map[string]string)
-			}
-			c.unsure[id] = room
+		if rpc.Code(m.GetCode()) == rpc.Unavailable {
+			c.doubt(room, id)
 		}
 	case request == RequestJoin:
 		r, in := c.rooms[room]
@@ -138,6 +136,20 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		}
 	}
 	return rejectedEvent(request, &m), nil
+}
+
+// doubt keeps a message that was rejected, and that others may be shown all the same: should it be in the log, its stub
+// tells, for a position must not be passed over (C4). The oldest are forgotten first.
+func (c *Client) doubt(room, id string) {
+	if c.unsure == nil {
+		c.unsure = make(map[string]string)
+	}
+	if len(c.doubts) >= cap(c.slots) {
+		delete(c.unsure, c.doubts[0])
+		c.doubts = c.doubts[1:]
+	}
+	c.unsure[id] = room
+	c.doubts = append(c.doubts, id)
 }
 
 // endsMembership says whether REJECTED{join} with that code, for a room that is joined, says that it is no more.
