@@ -24,7 +24,7 @@ commands:
 `
 
 const afterwards = `
-"trunkline help COMMAND" has examples and flags.
+"trunkline help COMMAND" has examples and flags; "trunkline version" says which this is.
 
 environment:
   TRUNKLINE_HOME     folder of keys and certificates (default: trunkline in the user's config folder)

@@ -20,6 +20,8 @@ const sendHelp = `examples:
   make 2>&1 | trunkline send ops -     say each line of stdin
   trunkline send ops - --json < notes  and print each answer as a line of JSON
 
+Lines of stdin with nothing in them are left out.
+
 It exits with 0 when every line is in the room's log. A line that is refused is told on
 stderr, and the exit code is 1 then, but the others are said. When the connection is lost it goes
 on as soon as it can, for at most --wait; then it exits with 5 and says how many lines are
@@ -41,6 +43,9 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 	}
 	if err := chat.ValidRoom(rest[0]); err != nil {
 		return usagef("room %q: %s", rest[0], err)
+	}
+	if strings.TrimSpace(rest[1]) == "" {
+		return withHint(usagef("there is nothing to say"), "trunkline send ROOM TEXT")
 	}
 	var lines lineReader = &oneLine{text: rest[1]}
 	if rest[1] == "-" {
