@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,6 +20,21 @@ func Lock(t *testing.T, path string) (unlock func()) {
 	return func() {
 		_, err := db.ExecContext(context.Background(), `ROLLBACK`)
 		require.NoError(t, err)
+		require.NoError(t, db.Close())
+	}
+}
+
+// Hold has the database in a file read as it is now, until release.
+func Hold(t *testing.T, path string) (release func()) {
+	t.Helper()
+	db, err := openDB(path, 1)
+	require.NoError(t, err)
+	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+	require.NoError(t, err)
+	var n int
+	require.NoError(t, tx.QueryRowContext(t.Context(), `SELECT count(*) FROM records`).Scan(&n))
+	return func() {
+		require.NoError(t, tx.Rollback())
 		require.NoError(t, db.Close())
 	}
 }

@@ -362,6 +362,28 @@ func TestC1EachRestoreIsAnotherEpochWhateverTheClock(t *testing.T) {
 	assert.NotEqual(t, epochs[0], epochs[1])
 }
 
+// While somebody reads for long, as a backup does, the write-ahead log grows; it shrinks again after that.
+func TestS5ALongReadLeavesNoLongWriteAheadLog(t *testing.T) {
+	path := newPath(t)
+	l := open(t, path, sqlite.Config{Durability: sqlite.OS})
+	mustAdd(t, l, "r", "first", "x")
+	release := sqlite.Hold(t, path)
+	body := strings.Repeat("x", 60_000)
+	size := func(id string) int64 {
+		mustAdd(t, l, "r", id, body)
+		info, err := os.Stat(path + "-wal")
+		require.NoError(t, err)
+		return info.Size()
+	}
+	for i := 0; size(fmt.Sprint("meanwhile", i)) < 12<<20; i++ {
+		require.Less(t, i, 1000)
+	}
+	release()
+	for i := 0; size(fmt.Sprint("after", i)) > 9<<20; i++ {
+		require.Less(t, i, 1000)
+	}
+}
+
 func TestWhatIsNoLogIsNotOpened(t *testing.T) {
 	for name, tt := range map[string]struct {
 		content []byte
