@@ -72,9 +72,9 @@ func (l *Log) run() {
 	defer l.closeWriter()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	sweeping := true
+	sweeping := &pass{began: time.Now()} // nil: until the next tick
 	for {
-		if sweeping {
+		if sweeping != nil {
 			select {
 			case a := <-l.mail:
 				l.commit(l.collect(a))
@@ -82,7 +82,9 @@ func (l *Log) run() {
 				l.drain()
 				return
 			default:
-				sweeping = l.sweep(time.Now())
+				if !l.sweep(sweeping) {
+					sweeping = nil
+				}
 			}
 			continue
 		}
@@ -90,7 +92,7 @@ func (l *Log) run() {
 		case a := <-l.mail:
 			l.commit(l.collect(a))
 		case <-tick.C:
-			sweeping = true
+			sweeping = &pass{began: time.Now()}
 		case <-l.closing:
 			l.drain()
 			return

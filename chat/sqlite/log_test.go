@@ -271,6 +271,21 @@ func TestRecordsAgeAndMarksOutliveThemByAWeek(t *testing.T) {
 	})
 }
 
+// A room in which something always is too old does not keep the others from being looked after.
+func TestABusyRoomDoesNotKeepOthersFromAging(t *testing.T) {
+	path := newPath(t)
+	l := open(t, path, sqlite.Config{Durability: sqlite.OS})
+	for _, room := range []string{"busy", "quiet", "last"} {
+		mustAdd(t, l, room, "1", "x")
+	}
+	require.NoError(t, l.Close())
+	l = open(t, path, sqlite.Config{Durability: sqlite.OS, MaxAge: time.Nanosecond})
+	for i := 2; bounds(t, l, "quiet")[0] == 1 || bounds(t, l, "last")[0] == 1; i++ {
+		require.Less(t, i, 5000)
+		mustAdd(t, l, "busy", fmt.Sprint(i), "x")
+	}
+}
+
 func TestS5RoomsAreBound(t *testing.T) {
 	l := open(t, newPath(t), sqlite.Config{MaxRooms: 2})
 	mustAdd(t, l, "a", "1", "x")

@@ -61,16 +61,23 @@ func (w *writer) trimTo(ctx context.Context, r *room, first int64, now time.Time
 	return nil
 }
 
-// sweep trims some records that are too old, and forgets some marks that are, in one room. It says whether there
-// may be more.
-func (l *Log) sweep(now time.Time) (more bool) {
+// A pass goes once over the rooms, by their ids, for what has become too old: records, and then marks. A room in which there
+// always is something does not keep it from the others, nor without an end.
+type pass struct {
+	began   time.Time // what was not too old then is the next one's
+	after   int64     // id of the room that was done last
+	forgets bool      // it has come to the marks
+}
+
+// sweep does a step of a pass in one room. It says whether there may be more.
+func (l *Log) sweep(p *pass) (more bool) {
 	ctx := context.Background()
 	err := l.openWriter(ctx)
 	if err == nil {
 		err = l.w.exec(ctx, l.w.begin)
 	}
 	if err == nil {
-		more, err = l.w.sweep(ctx, now, l.cfg.MaxAge)
+		more, err = l.w.sweep(ctx, p, l.cfg.MaxAge)
 	}
 	if err == nil {
 		err = l.w.exec(ctx, l.w.commit)
@@ -85,28 +92,38 @@ func (l *Log) sweep(now time.Time) (more bool) {
 	return more
 }
 
-func (w *writer) sweep(ctx context.Context, now time.Time, maxAge time.Duration) (more bool, err error) {
-	if maxAge > 0 {
-		r, found, err := w.find(ctx, w.aging, now.Add(-maxAge))
+func (w *writer) sweep(ctx context.Context, p *pass, maxAge time.Duration) (more bool, err error) {
+	if !p.forgets && maxAge > 0 {
+		before := p.began.Add(-maxAge)
+		r, found, err := find(ctx, w.aging, p.after, before)
 		if err != nil {
 			return false, err
 		}
 		if found {
-			first, err := w.until(ctx, &r, r.first, r.head+1, now.Add(-maxAge))
-			if err == nil {
-				err = w.trimTo(ctx, &r, first, now)
+			first, err := w.until(ctx, &r, r.first, r.head+1, before)
+			if err != nil {
+				return false, err
 			}
-			return true, errors.Join(err, w.exec(ctx, w.setRoom, r.head, r.first, r.oldest, r.bytes, r.id))
+			p.did(&r, first-r.first)
+			if err := w.trimTo(ctx, &r, first, time.Now()); err != nil {
+				return false, err
+			}
+			return true, w.exec(ctx, w.setRoom, r.head, r.first, r.oldest, r.bytes, r.id)
 		}
 	}
-	r, found, err := w.find(ctx, w.forgettable, now.Add(-MarksOutlive))
+	if !p.forgets {
+		p.forgets, p.after = true, 0
+	}
+	before := p.began.Add(-MarksOutlive)
+	r, found, err := find(ctx, w.forgettable, p.after, before)
 	if err != nil || !found {
 		return false, err
 	}
-	oldest, err := w.until(ctx, &r, r.oldest, r.first, now.Add(-MarksOutlive))
+	oldest, err := w.until(ctx, &r, r.oldest, r.first, before)
 	if err != nil {
 		return false, err
 	}
+	p.did(&r, oldest-r.oldest)
 	if err := w.exec(ctx, w.forget, r.key(r.oldest), r.key(oldest)); err != nil {
 		return false, err
 	}
@@ -114,14 +131,18 @@ func (w *writer) sweep(ctx context.Context, now time.Time, maxAge time.Duration)
 	return true, w.exec(ctx, w.setRoom, r.head, r.first, r.oldest, r.bytes, r.id)
 }
 
-// find returns the first room for which query finds something that is older than before.
-func (w *writer) find(ctx context.Context, query *sql.Stmt, before time.Time) (r room, found bool, err error) {
-	err = query.QueryRowContext(ctx, before.UnixNano()).Scan(&r.name)
+// did notes that n records of r were looked after.
+func (p *pass) did(r *room, n int64) {
+	if n < sweepStep {
+		p.after = r.id
+	}
+}
+
+// find returns the first room behind another for which query finds something that is older than before.
+func find(ctx context.Context, query *sql.Stmt, after int64, before time.Time) (r room, found bool, err error) {
+	err = query.QueryRowContext(ctx, after, before.UnixNano()).Scan(&r.id, &r.name, &r.head, &r.first, &r.oldest, &r.bytes)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, false, nil
-	}
-	if err == nil {
-		err = w.room.QueryRowContext(ctx, r.name).Scan(&r.id, &r.head, &r.first, &r.oldest, &r.bytes)
 	}
 	return r, err == nil, err
 }

@@ -55,9 +55,9 @@ func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
 		{&w.sizes, `SELECT length(body) FROM records WHERE key >= ? AND key < ? ORDER BY key`},
 		{&w.sumSizes, `SELECT coalesce(sum(length(body)), 0) FROM records WHERE key >= ? AND key < ?`},
 		{&w.trim, `UPDATE records SET body = NULL, time = ? WHERE key >= ? AND key < ?`},
-		{&w.aging, `SELECT name FROM rooms WHERE first <= head AND (SELECT time FROM records WHERE key = rooms.id << 40 | rooms.first) < ? LIMIT 1`},
+		{&w.aging, `SELECT id, name, head, first, oldest, bytes FROM rooms WHERE id > ? AND first <= head AND (SELECT time FROM records WHERE key = rooms.id << 40 | rooms.first) < ? ORDER BY id LIMIT 1`},
 		{&w.firstYoung, `SELECT key FROM records WHERE key >= ? AND key <= ? AND time >= ? ORDER BY key LIMIT 1`},
-		{&w.forgettable, `SELECT name FROM rooms WHERE oldest < first AND (SELECT time FROM records WHERE key = rooms.id << 40 | rooms.oldest) < ? LIMIT 1`},
+		{&w.forgettable, `SELECT id, name, head, first, oldest, bytes FROM rooms WHERE id > ? AND oldest < first AND (SELECT time FROM records WHERE key = rooms.id << 40 | rooms.oldest) < ? ORDER BY id LIMIT 1`},
 		{&w.forget, `DELETE FROM records WHERE key >= ? AND key < ?`},
 	} {
 		if *s.stmt, err = conn.PrepareContext(ctx, s.text); err != nil { //nolint:sqlclosecheck // see close
