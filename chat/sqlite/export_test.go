@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -36,6 +37,26 @@ func Hold(t *testing.T, path string) (release func()) {
 	return func() {
 		require.NoError(t, tx.Rollback())
 		require.NoError(t, db.Close())
+	}
+}
+
+// Sweep returns a function that does a step of one pass over the database in a file, for which all that is there, or comes
+// within the hour, is too old.
+func Sweep(t *testing.T, path string) (step func() (more bool)) {
+	t.Helper()
+	db, err := openDB(path, 1)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	w, err := newWriter(t.Context(), db, &Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.close()) })
+	p := &pass{began: time.Now().Add(2 * time.Hour)}
+	return func() bool {
+		require.NoError(t, w.exec(t.Context(), w.begin))
+		more, err := w.sweep(t.Context(), p, time.Hour)
+		require.NoError(t, err)
+		require.NoError(t, w.exec(t.Context(), w.commit))
+		return more
 	}
 }
 
