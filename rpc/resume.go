@@ -161,6 +161,18 @@ func (r *resumption) final(err *Error) *Error {
 
 // recv is clientCall.recv over all the calls.
 func (r *resumption) recv(m any) error {
+	returned := false
+	defer func() {
+		if !returned { // a hook has panicked, say
+			r.close()
+		}
+	}()
+	err := r.next(m)
+	returned = true
+	return err
+}
+
+func (r *resumption) next(m any) error {
 	for r.err == nil {
 		err := r.call.recv(m)
 		if err == nil {

@@ -178,3 +178,21 @@ func TestStreamThatGoesOnIsCompressed(t *testing.T) {
 		peers.want(t, messages, 3)
 	})
 }
+
+// R5: a hook that panics leaves no stream behind.
+func TestR5HookOfAResumableStreamThatPanicsEndsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, session, server := start(t, newJournal(10).handle(rpc.NewMux(rpc.Config{})))
+		client := rpc.NewClient(session, rpc.ClientConfig{Interceptors: []rpc.Interceptor{
+			func(ctx context.Context, c *rpc.Call, next func(context.Context) error) error {
+				c.OnReceive(func(any, int) error { panic(enough) })
+				return next(ctx)
+			},
+		}})
+		in, err := follow.Call(t.Context(), client, &Text{N: 100})
+		require.NoError(t, err)
+		require.PanicsWithValue(t, enough, func() { _, _ = in.Recv() })
+		require.NoError(t, session.Release(t.Context()), "no stream is left")
+		_ = server.Wait(t.Context())
+	})
+}
