@@ -42,8 +42,9 @@ const (
 	waitWhenFull = 100 * time.Millisecond
 )
 
-// enter waits for the turn of a call of s's, until ctx ends. Without an error leave must follow.
-func (q *queue) enter(ctx context.Context, s *transport.Session) error {
+// enter waits for the turn of a call, until ctx or its connection ends. Without an error leave must follow.
+func (q *queue) enter(ctx context.Context, str *transport.Stream) error {
+	s := str.Session()
 	turn, err := q.line(s)
 	if err != nil || turn == nil {
 		return err
@@ -52,13 +53,18 @@ func (q *queue) enter(ctx context.Context, s *transport.Session) error {
 	case <-turn:
 	case <-ctx.Done():
 	}
-	if ctx.Err() == nil {
+	// With the connection the calls that run end, too, and leave, perhaps before ctx has ended.
+	cause, connection := context.Cause(ctx), str.Connection()
+	switch {
+	case cause != nil:
+	case connection.Err() != nil:
+		cause = canceled(context.Cause(connection))
+	default:
 		return nil
 	}
 	if !q.give(s, turn) { // it has had its turn meanwhile
 		q.leave(s)
 	}
-	cause := context.Cause(ctx)
 	return Errorf(CodeOf(cause), "call waited for others of its session: %w", cause)
 }
 

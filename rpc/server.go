@@ -174,11 +174,10 @@ func (c *serverCall) handle(ctx context.Context) (*buffer, error) {
 		}
 	}
 	if q := c.mux.queue; q != nil {
-		s := c.str.Session()
-		if err := q.enter(ctx, s); err != nil {
+		if err := q.enter(ctx, c.str); err != nil {
 			return nil, err
 		}
-		defer q.leave(s)
+		defer q.leave(c.str.Session())
 	}
 	res, err := c.method.serve(ctx, c)
 	if err != nil || res == nil {
