@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -255,5 +256,24 @@ func TestCloseOfTheServerEndsEverything(t *testing.T) {
 		// The session goes on.
 		_, err := alice.session.OpenStream(context.Background(), transport.StreamChat)
 		assert.NoError(t, err)
+	})
+}
+
+// Who leaves as soon as it has joined is told of a room with itself in it, though the answer may be written when it has left.
+func TestJoinedNamesOneselfAlsoWhenOneHasLeft(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		for range 50 {
+			hasty := h.join("hasty")
+			for i := range 20 {
+				require.NoError(t, hasty.Join(h.ctx(), strconv.Itoa(i), chat.Live()))
+			}
+			require.NoError(t, hasty.Close())
+			hasty.release()
+			joined := all[*chat.Joined](hasty)
+			require.Len(t, joined, 20)
+			for _, j := range joined {
+				require.Equal(t, []string{"hasty"}, j.Members)
+			}
+		}
 	})
 }

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -134,6 +135,9 @@ func (c *conn) appendReply(dst []byte, r *reply) []byte {
 		// The members are those of now, which keeps what waits here small; presence
 		// events that happened meanwhile are accounted for.
 		members, seen := r.sub.room.presentNames()
+		if i, there := slices.BinarySearch(members, r.sub.who); !there { // it has left since
+			members = slices.Insert(members, i, r.sub.who)
+		}
 		next := r.sub.next
 		r.sub.seen = seen
 		c.subs = append(c.subs, r.sub)
