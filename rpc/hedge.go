@@ -71,10 +71,10 @@ func (c *clientCall) hedge(req, res any) error {
 	}
 	c.take(&won.call)
 	if err := decode(won.res, true, c.opts.format, res, false); err != nil {
-		return Errorf(Internal, "decode response: %w", err)
+		return h.failed.end(h.failed.add(Errorf(Internal, "decode response: %w", err)))
 	}
 	if err := c.call.sees(res, len(won.res), true); err != nil {
-		return hookError(err)
+		return h.failed.end(h.failed.add(hookError(err)))
 	}
 	return nil
 }

@@ -220,6 +220,22 @@ func TestHedgedCallGoesOnThroughARestart(t *testing.T) {
 	})
 }
 
+// An answer that cannot be used is an attempt like any other.
+func TestAnswerOfAHedgedCallThatIsNoneCountsAsAnAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mux := rpc.NewMux(rpc.Config{})
+		rpc.Handle(mux, rpc.Unary[Text, []int](get.Name()), func(ctx context.Context, _ *Text) (*[]int, error) {
+			if call, _ := rpc.CallFrom(ctx); call.PreviousAttempts == 0 {
+				<-ctx.Done()
+			}
+			return &[]int{1}, ctx.Err()
+		})
+		_, session, _ := start(t, mux)
+		_, err := get.Call(t.Context(), rpc.NewClient(session, rpc.ClientConfig{}), &Text{}, rpc.WithHedging(hedgeAfter, 3))
+		assert.Equal(t, 2, wantError(t, err, rpc.Internal, rpc.Maybe).Attempts)
+	})
+}
+
 // A fragile compressor panics when it decompresses.
 type fragile struct{ rpc.Compressor }
 
