@@ -153,6 +153,10 @@ func checkRoom(t *testing.T, log chat.Log, rovers []*rover, room string) {
 	// All publishers are done when all of their messages are acknowledged, but for who sleeps between two.
 	time.Sleep(10 * time.Minute)
 	for _, r := range rovers {
+		r.user.mu.Lock()
+		err := r.err
+		r.user.mu.Unlock()
+		require.NoError(t, err, "%s goes on for as long as its session does", r.name)
 		require.Zero(t, r.Unacknowledged(), r.name)
 	}
 	state, err := log.State(t.Context(), room)
