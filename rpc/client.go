@@ -270,12 +270,21 @@ func (c *clientCall) closeSend() error {
 	return nil
 }
 
-// encoded notes that calls like c are made with req as the codec has encoded it, of which WithUncompressed knows nothing.
-func (c *clientCall) encoded(req any) {
+// encodeOnce encodes a request that several calls like c will be made with, shows it to hooks, and has WithUncompressed
+// decide, which would know nothing of its bytes.
+func (c *clientCall) encodeOnce(req any, hooks *Call) (Raw, *Error) {
+	msg, err := encode(nil, c.opts.format, req)
+	if err != nil {
+		return nil, Errorf(InvalidArgument, "encode request: %w", err).notStarted()
+	}
+	if err := hooks.sees(req, len(msg), false); err != nil {
+		return nil, hookError(err).notStarted()
+	}
 	if plain := c.opts.plain; plain != nil && plain(req) {
 		c.opts.compressor = nil
 	}
 	c.opts.plain = nil
+	return msg, nil
 }
 
 // reset makes c a call that has not begun. Its stream is over, and stays until there is another.

@@ -48,14 +48,10 @@ type hedge struct {
 
 // hedge makes a call of one message each way as [WithHedging] says.
 func (c *clientCall) hedge(req, res any) error {
-	msg, err := encode(nil, c.opts.format, req)
+	msg, err := c.encodeOnce(req, c.call)
 	if err != nil {
-		return Errorf(InvalidArgument, "encode request: %w", err).notStarted()
+		return err
 	}
-	if err := c.call.sees(req, len(msg), false); err != nil {
-		return hookError(err).notStarted()
-	}
-	c.encoded(req)
 	ctx, cancel := context.WithCancel(c.ctx)
 	h := &hedges{c: c, req: msg, most: c.opts.hedging.attempts, ended: make(chan *hedge)}
 	defer h.drain() // after a panic

@@ -86,14 +86,10 @@ func (r *resumption) begin(ctx context.Context, m *method, conn Conn, req any, o
 // first makes the first of the calls.
 func (r *resumption) first(req any) *Error {
 	r.at = []byte(r.call.opts.cursor)
-	var err error
-	if r.req, err = encode(nil, r.call.opts.format, req); err != nil {
-		return Errorf(InvalidArgument, "encode request: %w", err).notStarted()
+	var err *Error
+	if r.req, err = r.call.encodeOnce(req, r.hooks); err != nil {
+		return err
 	}
-	if err := r.hooks.sees(req, len(r.req), false); err != nil {
-		return hookError(err).notStarted()
-	}
-	r.call.encoded(req)
 	return r.start()
 }
 

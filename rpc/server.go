@@ -330,7 +330,7 @@ func (c *serverCall) gone(err error) error {
 
 // encode puts the frame of message m, compressed with z unless that is nil, behind h if that says anything, which has
 // been taken, and behind cursor if there is one, into a buffer.
-func (c *serverCall) encode(m any, cursor string, h ownHead, z Compressor) (*buffer, error) {
+func (c *serverCall) encode(m any, cursor string, h ownHead, z Compressor) (_ *buffer, err error) {
 	room := transport.MaxFrameHeader
 	if cursor != "" {
 		room += transport.MaxFrameHeader + len(cursor)
@@ -339,28 +339,26 @@ func (c *serverCall) encode(m any, cursor string, h ownHead, z Compressor) (*buf
 		room += transport.MaxFrameHeader + h.maxSize()
 	}
 	buf := newBuffer(room)
+	defer func() {
+		if err != nil {
+			c.untakeHeader(h)
+			buf.free()
+		}
+	}()
 	b, err := encode(buf.b, *c.format, m)
 	if err != nil {
-		c.untakeHeader(h)
-		buf.free()
 		c.log().Error("response cannot be encoded", "codec", c.format.name, "err", err)
 		return nil, &Error{code: Internal, Message: "response cannot be encoded", Err: err}
 	}
 	buf.b = b
 	if n := len(b) - room; n > c.mux.cfg.MaxMessage {
-		c.untakeHeader(h)
-		buf.free()
 		return nil, Errorf(ResourceExhausted, "response of %d bytes, limit is %d", n, c.mux.cfg.MaxMessage)
 	}
 	if err := c.call.sees(m, len(b)-room, false); err != nil {
-		c.untakeHeader(h)
-		buf.free()
 		return nil, err
 	}
 	buf, t, err := compress(z, c.mux.cfg.CompressMin, buf, room)
 	if err != nil {
-		c.untakeHeader(h)
-		buf.free()
 		c.log().Error("response cannot be compressed", "err", err)
 		return nil, &Error{code: Internal, Message: "response cannot be compressed", Err: err}
 	}
@@ -543,63 +541,6 @@ func (c *serverCall) name() string {
 		return ""
 	}
 	return c.method.name
-}
-
-// takeHeader returns the HEAD if it has not gone out, else one that says nothing; now it goes.
-func (c *serverCall) takeHeader() ownHead {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.headerSent {
-		return ownHead{}
-	}
-	c.headerSent = true
-	h := ownHead{metadata: c.header}
-	if z := c.compression; z != nil && z.out != nil { // whether or not this message is, a later one may be
-		h.compression = z.out.Name()
-	}
-	return h
-}
-
-// untakeHeader leaves the HEAD to the status, after the message that was to carry it
-// turned out not to be sent.
-func (c *serverCall) untakeHeader(h ownHead) {
-	if h.empty() {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.headerSent = false
-}
-
-func (c *serverCall) addHeader(f Field) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.headerSent {
-		return errTooLate
-	}
-	return add(&c.header, f, maxEnvelope)
-}
-
-func (c *serverCall) addTrailer(f Field) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return add(&c.trailer, f, maxTrailer)
-}
-
-// add adds f to md if it is valid, and md stays within limit bytes on the wire.
-func add(md *Metadata, f Field, limit int) error {
-	more := append(*md, f)
-	if err := more[len(*md):].checkOwn(); err != nil {
-		return err
-	}
-	if n := len(more); n > maxFields {
-		return Errorf(ResourceExhausted, "metadata of %d fields, limit is %d", n, maxFields)
-	}
-	if n := sizeMetadata(more); n > limit {
-		return Errorf(ResourceExhausted, "metadata of %d bytes, limit is %d", n, limit)
-	}
-	*md = more
-	return nil
 }
 
 // What follows is the rest of endpoint.
