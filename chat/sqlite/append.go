@@ -63,7 +63,7 @@ func (l *Log) Append(ctx context.Context, room string, head uint64, entries []ch
 	return a.results, a.err
 }
 
-// closedError is ErrClosed as what an append is refused with.
+// closedError is what an append is refused with once the log is closed.
 func closedError() error { return &chat.Error{Code: rpc.Unavailable, Reason: "the log is closed"} }
 
 // run is the writer: it commits what waits, all together, and between that looks for what has become too old.
@@ -184,10 +184,8 @@ func (l *Log) appendAll(batch []*appending) error {
 
 // append appends the entries of a. Its error is the database's, and fails the transaction; a's own is in a.
 func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *Config) error {
-	r := room{name: a.room, first: 1, oldest: 1}
-	err := w.room.QueryRowContext(ctx, a.room).Scan(&r.id, &r.head, &r.first, &r.oldest, &r.bytes)
-	known := err == nil
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	r, err := roomIn(w.room.QueryRowContext(ctx, a.room), a.room)
+	if err != nil {
 		return err
 	}
 	if uint64(r.head) != a.head {
@@ -197,7 +195,7 @@ func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *C
 	if len(a.entries) == 0 {
 		return nil
 	}
-	if !known {
+	if r.id == 0 {
 		var rooms int
 		if err := w.countRooms.QueryRowContext(ctx).Scan(&rooms); err != nil {
 			return err
@@ -231,7 +229,7 @@ func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *C
 	if err := w.trimToSize(ctx, &r, cfg, now); err != nil {
 		return err
 	}
-	return w.exec(ctx, w.setRoom, r.head, r.first, r.oldest, r.bytes, r.id)
+	return w.save(ctx, &r)
 }
 
 // appendEntry appends e to r, whose row is brought up to date later.
@@ -260,7 +258,7 @@ func (w *writer) appendEntry(ctx context.Context, r *room, e *chat.Entry, epoch 
 	if had != hash {
 		return chat.Result{Err: &chat.Error{Code: rpc.AlreadyExists, Reason: "the message id was used before, with another text"}}, nil
 	}
-	return chat.Result{Position: position(first, key&(1<<seqBits-1)), Duplicate: true}, nil
+	return chat.Result{Position: position(first, seqOf(key)), Duplicate: true}, nil
 }
 
 // hashOf tells texts apart that one sender gave one id. SHA-256 and not something faster, since it is kept for good.
@@ -275,10 +273,31 @@ func position(epoch, seq int64) chat.Position {
 
 // A room is a row of rooms.
 type room struct {
-	id                         int64
+	id                         int64 // 0: there is none, and it is empty
 	name                       string
 	head, first, oldest, bytes int64
 }
 
+// selectRoom is for roomIn.
+const selectRoom = `SELECT id, head, first, oldest, bytes FROM rooms WHERE name = ?`
+
+// roomIn returns the room of that name which row has, or an empty one.
+func roomIn(row *sql.Row, name string) (room, error) {
+	r := room{name: name, first: 1, oldest: 1}
+	err := row.Scan(&r.id, &r.head, &r.first, &r.oldest, &r.bytes)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return r, err
+}
+
+// save brings r's row up to date.
+func (w *writer) save(ctx context.Context, r *room) error {
+	return w.exec(ctx, w.setRoom, r.head, r.first, r.oldest, r.bytes, r.id)
+}
+
 // key returns the key of the room's record seq.
 func (r *room) key(seq int64) int64 { return r.id<<seqBits | seq }
+
+// seqOf returns the seq of the record that has the key.
+func seqOf(key int64) int64 { return key & (1<<seqBits - 1) }

@@ -35,9 +35,6 @@ const (
 //go:embed schema.sql
 var schema string
 
-// ErrClosed is what is returned once the log is closed.
-var ErrClosed = errors.New("sqlite: log closed")
-
 // A Log is a [chat.Log] in a SQLite database. Make one with [Open]; it is safe for concurrent use, and must be closed.
 type Log struct {
 	cfg      Config

@@ -16,7 +16,7 @@ import (
 func (l *Log) State(ctx context.Context, name string) (chat.State, error) {
 	var s chat.State
 	err := l.snapshot(ctx, func(tx *sql.Tx) error {
-		r, err := roomOf(ctx, tx, name)
+		r, err := roomIn(tx.QueryRowContext(ctx, selectRoom, name), name)
 		if err != nil {
 			return err
 		}
@@ -39,17 +39,6 @@ func (l *Log) snapshot(ctx context.Context, read func(tx *sql.Tx) error) error {
 		return fmt.Errorf("sqlite: read: %w", err)
 	}
 	return err
-}
-
-// roomOf returns a room; one that is not known is empty.
-func roomOf(ctx context.Context, tx *sql.Tx, name string) (room, error) {
-	r := room{name: name, first: 1, oldest: 1}
-	err := tx.QueryRowContext(ctx, `SELECT id, head, first, oldest, bytes FROM rooms WHERE name = ?`, name).
-		Scan(&r.id, &r.head, &r.first, &r.oldest, &r.bytes)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
-	return r, err
 }
 
 // epochsOf returns the database's epochs, and where in the room each begins.
@@ -82,7 +71,7 @@ func epochsOf(ctx context.Context, tx *sql.Tx, r *room) ([]chat.Epoch, error) {
 func (l *Log) Read(ctx context.Context, name string, seq uint64, maxBytes int) ([]chat.Record, error) {
 	var records []chat.Record
 	err := l.snapshot(ctx, func(tx *sql.Tx) error {
-		r, err := roomOf(ctx, tx, name)
+		r, err := roomIn(tx.QueryRowContext(ctx, selectRoom, name), name)
 		if err != nil || seq > math.MaxInt64 || int64(seq) > r.head {
 			return err
 		}

@@ -108,7 +108,7 @@ func (w *writer) sweep(ctx context.Context, p *pass, maxAge time.Duration) (more
 			if err := w.trimTo(ctx, &r, first, time.Now()); err != nil {
 				return false, err
 			}
-			return true, w.exec(ctx, w.setRoom, r.head, r.first, r.oldest, r.bytes, r.id)
+			return true, w.save(ctx, &r)
 		}
 	}
 	if !p.forgets {
@@ -128,7 +128,7 @@ func (w *writer) sweep(ctx context.Context, p *pass, maxAge time.Duration) (more
 		return false, err
 	}
 	r.oldest = oldest
-	return true, w.exec(ctx, w.setRoom, r.head, r.first, r.oldest, r.bytes, r.id)
+	return true, w.save(ctx, &r)
 }
 
 // did notes that n records of r were looked after.
@@ -155,5 +155,5 @@ func (w *writer) until(ctx context.Context, r *room, begin, end int64, before ti
 	if errors.Is(err, sql.ErrNoRows) {
 		return end, nil
 	}
-	return key & (1<<seqBits - 1), err
+	return seqOf(key), err
 }

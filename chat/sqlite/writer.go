@@ -44,7 +44,7 @@ func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
 		{&w.begin, `BEGIN IMMEDIATE`},
 		{&w.commit, `COMMIT`},
 		{&w.rollback, `ROLLBACK`},
-		{&w.room, `SELECT id, head, first, oldest, bytes FROM rooms WHERE name = ?`},
+		{&w.room, selectRoom},
 		{&w.countRooms, `SELECT count(*) FROM rooms`},
 		{&w.addRoom, `INSERT INTO rooms (name, head, first, oldest, bytes) VALUES (?, 0, 1, 1, 0) RETURNING id`},
 		{&w.setRoom, `UPDATE rooms SET head = ?, first = ?, oldest = ?, bytes = ? WHERE id = ?`},
@@ -68,13 +68,16 @@ func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
 	return w, nil
 }
 
-// close closes the statements, each of which would keep the database open, and gives the connection back.
-func (w *writer) close() error {
+// close gives the connection back.
+func (w *writer) close() error { return errors.Join(w.closeStatements(), w.conn.Close()) }
+
+// closeStatements closes the statements, each of which would keep the database open.
+func (w *writer) closeStatements() error {
 	var errs []error
 	for _, s := range w.stmts {
 		errs = append(errs, s.Close())
 	}
-	return errors.Join(append(errs, w.conn.Close())...)
+	return errors.Join(errs...)
 }
 
 // boundFile sets how long the database's file may become on this connection; 0 is no bound.
@@ -118,9 +121,7 @@ func (l *Log) openWriter(ctx context.Context) error {
 func (l *Log) fail() {
 	w := l.w
 	l.w = nil
-	for _, s := range w.stmts {
-		_ = s.Close()
-	}
+	_ = w.closeStatements()
 	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn }) // has the pool drop it
 	_ = w.conn.Close()                                           // says that it has
 }
