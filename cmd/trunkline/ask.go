@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/trunkline-go/trunkline/rpc"
 )
@@ -9,20 +10,31 @@ import (
 // elsewhereHint is for what needs the authority, where it is not.
 const elsewhereHint = "run it on the machine that holds the authority, or as an administrator with --server HOST:PORT"
 
-// ask calls a method of the server's over a session of its own.
-func ask[Req, Res any](ctx context.Context, a *app, client clientFlags, method rpc.UnaryMethod[Req, Res], req *Req) (*Res, error) {
+// askTimeout bounds what is asked of a server, beside a call that somebody wants.
+const askTimeout = 10 * time.Second
+
+// onSession has do ask a server, over a session of its own.
+func (a *app) onSession(ctx context.Context, client clientFlags, do func(ctx context.Context, conn rpc.Conn) error) error {
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
 	session, err := a.dial(ctx, client, false)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	callCtx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	askCtx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	res, err := method.Call(callCtx, session, req)
-	if err != nil {
+	if err := do(askCtx, session); err != nil {
 		_ = release(ctx, session) // says less
-		return nil, err
+		return err
 	}
-	return res, release(ctx, session)
+	return release(ctx, session)
+}
+
+// ask calls a method of the server's over a session of its own.
+func ask[Req, Res any](ctx context.Context, a *app, client clientFlags, method rpc.UnaryMethod[Req, Res], req *Req) (res *Res, err error) {
+	err = a.onSession(ctx, client, func(ctx context.Context, conn rpc.Conn) (err error) {
+		res, err = method.Call(ctx, conn, req)
+		return err
+	})
+	return res, err
 }

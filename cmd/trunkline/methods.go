@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/rpc/reflection"
@@ -41,24 +40,12 @@ func (a *app) methods(ctx context.Context, c *command, args []string) error {
 			return usagef("%s", err)
 		}
 	}
-	ctx, stop := a.interruptible(ctx)
-	defer stop()
-	session, err := a.dial(ctx, client, false)
-	if err != nil {
-		return err
-	}
-	askCtx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	if len(rest) == 0 {
-		err = a.listMethods(askCtx, session, *asJSON)
-	} else {
-		err = a.describeMethod(askCtx, session, rest[0], *asJSON)
-	}
-	if err != nil {
-		_ = release(ctx, session) // says less
-		return err
-	}
-	return release(ctx, session)
+	return a.onSession(ctx, client, func(ctx context.Context, conn rpc.Conn) error {
+		if len(rest) == 0 {
+			return a.listMethods(ctx, conn, *asJSON)
+		}
+		return a.describeMethod(ctx, conn, rest[0], *asJSON)
+	})
 }
 
 func (a *app) listMethods(ctx context.Context, conn rpc.Conn, asJSON bool) error {
@@ -133,9 +120,6 @@ func unreflected(err error) error {
 	}
 	return err
 }
-
-// askTimeout bounds what is asked beside the call that somebody wants.
-const askTimeout = 10 * time.Second
 
 // suggesting adds to err, which says that there is no method called name, which there are.
 func suggesting(ctx context.Context, conn rpc.Conn, name string, err error) error {

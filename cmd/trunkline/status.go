@@ -205,27 +205,17 @@ func (a *app) status(ctx context.Context, c *command, args []string) error {
 	if *limit < 1 || *limit > maxStatusRows {
 		return usagef("--limit %d: want 1 to %d", *limit, maxStatusRows)
 	}
-	ctx, stop := a.interruptible(ctx)
-	defer stop()
-	session, err := a.dial(ctx, client, false)
-	if err != nil {
-		return err
-	}
-	callCtx, cancel := context.WithTimeout(ctx, releaseTimeout)
-	defer cancel()
-	st, err := adminStatus.Call(callCtx, session, &statusRequest{Limit: *limit})
-	if err == nil {
-		if *asJSON {
-			err = json.NewEncoder(a.stdout).Encode(st)
-		} else {
-			err = printStatus(a.stdout, st)
+	return a.onSession(ctx, client, func(ctx context.Context, conn rpc.Conn) error {
+		st, err := adminStatus.Call(ctx, conn, &statusRequest{Limit: *limit})
+		switch {
+		case err != nil:
+			return err
+		case *asJSON:
+			return json.NewEncoder(a.stdout).Encode(st)
+		default:
+			return printStatus(a.stdout, st)
 		}
-	}
-	if err != nil {
-		_ = release(ctx, session) // says less
-		return err
-	}
-	return release(ctx, session)
+	})
 }
 
 // printStatus prints st for people. What it shows was chosen by others, so it is made fit for a terminal.
