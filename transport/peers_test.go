@@ -187,6 +187,30 @@ func TestGoAwayRejectsWhatIsAbove(t *testing.T) {
 	})
 }
 
+// M17: what GOAWAY has rejected stays so, though the peer's reset comes before anybody looks: a call that did not start may
+// be made again, and a chat goes on.
+func TestM17RejectedBeforeThePeersResetStaysRejected(t *testing.T) {
+	bubble(t, func(t *testing.T, n *transporttest.Network) {
+		s, srv := dialRawServer(t, n, transport.Config{})
+		str, err := s.OpenStream(t.Context(), transport.StreamRPC)
+		require.NoError(t, err)
+		_, err = str.Write([]byte("x"))
+		require.NoError(t, err)
+		late, err := srv.conn.AcceptStream(t.Context())
+		require.NoError(t, err)
+		_, err = srv.ctl.Write(transport.AppendFrame(nil, 0x05, []byte{0x08, 0x00, 0x18, 0xe0, 0xd4, 0x03}))
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		late.CancelWrite(quic.StreamErrorCode(transport.StreamRejected))
+		time.Sleep(time.Second)
+		_, err = str.Read(make([]byte, 1))
+		assert.Equal(t, &transport.StreamError{Code: transport.StreamRejected, Remote: true}, err)
+		_, err = str.Write([]byte("y"))
+		assert.Equal(t, &transport.StreamError{Code: transport.StreamRejected, Remote: true}, err)
+		assert.Equal(t, &transport.StreamError{Code: transport.StreamRejected, Remote: true}, str.Close())
+	})
+}
+
 // Three connections for one session: one that was overtaken while the server thought about
 // it is refused alone, whatever is thought of it.
 func TestS6OvertakenGreetingTouchesNothing(t *testing.T) {

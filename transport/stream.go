@@ -75,12 +75,12 @@ func (r *receiver) Read(p []byte) (int, error) {
 	s.end(recvEnded)
 	if errors.Is(err, io.EOF) {
 		if canceled { // after which quic-go takes the peer's reset for the end of all
-			return n, &StreamError{Code: StreamCanceled}
+			return n, s.canceled()
 		}
 		return n, err
 	}
 	if s.rejected.Load() {
-		return n, &StreamError{Code: StreamRejected, Remote: true}
+		return n, s.canceled()
 	}
 	return n, s.link.fromStream(err)
 }
@@ -214,9 +214,18 @@ func (s *Stream) sendError(err error) error {
 	}
 	s.end(sendEnded)
 	if s.rejected.Load() {
-		return &StreamError{Code: StreamRejected, Remote: true}
+		return s.canceled()
 	}
 	return s.link.fromStream(err)
+}
+
+// canceled is what a half has ended with that was reset here: by the user, or for the peer, whose GOAWAY has
+// rejected the stream.
+func (s *Stream) canceled() error {
+	if s.rejected.Load() {
+		return &StreamError{Code: StreamRejected, Remote: true}
+	}
+	return &StreamError{Code: StreamCanceled}
 }
 
 // Close ends the sending half in order: the peer reads io.EOF after all that was
@@ -230,7 +239,7 @@ func (s *Stream) Close() error {
 	err := s.str.Close()
 	s.end(sendEnded)
 	if err != nil { // the half had been reset before
-		return &StreamError{Code: StreamCanceled}
+		return s.canceled()
 	}
 	return nil
 }
