@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -78,7 +79,29 @@ func anew(to string, write func(temp string) error) error {
 	if err != nil {
 		return err
 	}
-	return os.Link(temp, to) // and not Rename, which would replace a file that has come meanwhile
+	return nameIt(temp, to, os.Link)
+}
+
+// nameIt gives a whole file its name, unless there is a file of that name, be it that one has come meanwhile: then the error is
+// fs.ErrExist, and that stays. Where there are no hard links (FAT, some network file systems) an empty file takes the
+// name, and is then replaced; a crash in between leaves it behind.
+func nameIt(temp, to string, link func(temp, to string) error) error {
+	err := link(temp, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	place, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = place.Close()
+	if err == nil {
+		err = os.Rename(temp, to)
+	}
+	if err != nil {
+		_ = os.Remove(to) // it is ours, and empty
+	}
+	return err
 }
 
 // check says what is wrong with a database.

@@ -25,6 +25,9 @@ func Lock(t *testing.T, path string) (unlock func()) {
 	}
 }
 
+// NameIt is nameIt.
+func NameIt(temp, to string, link func(temp, to string) error) error { return nameIt(temp, to, link) }
+
 // Hold has the database in a file read as it is now, until release.
 func Hold(t *testing.T, path string) (release func()) {
 	t.Helper()

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -490,6 +491,33 @@ func TestTheFileIsItsOwnersAlone(t *testing.T) {
 		info, err := os.Stat(p)
 		require.NoError(t, err)
 		assert.Zero(t, info.Mode().Perm()&0o077, p)
+	}
+}
+
+// Also where there are no hard links, a file gets its name whole, and none is overwritten.
+func TestAFileIsNamedWithoutHardLinksToo(t *testing.T) {
+	none := func(temp, to string) error {
+		return &os.LinkError{Op: "link", Old: temp, New: to, Err: syscall.EPERM}
+	}
+	for name, link := range map[string]func(temp, to string) error{"with": os.Link, "without": none} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			file := func(name string) string { return filepath.Join(dir, name) }
+			require.NoError(t, os.WriteFile(file("temp"), []byte("whole"), 0o600))
+			require.NoError(t, sqlite.NameIt(file("temp"), file("to"), link))
+			b, err := os.ReadFile(file("to"))
+			require.NoError(t, err)
+			assert.Equal(t, "whole", string(b))
+
+			require.NoError(t, os.WriteFile(file("other"), []byte("another"), 0o600))
+			require.ErrorIs(t, sqlite.NameIt(file("other"), file("to"), link), os.ErrExist)
+			b, err = os.ReadFile(file("to"))
+			require.NoError(t, err)
+			assert.Equal(t, "whole", string(b), "the one that was there")
+
+			require.Error(t, sqlite.NameIt(file("nothing"), file("third"), link))
+			assert.NoFileExists(t, file("third"), "nothing is left behind")
+		})
 	}
 }
 
