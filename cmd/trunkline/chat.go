@@ -32,6 +32,9 @@ When the connection is lost, or the server restarts, chat goes on as soon as it 
 what others said meanwhile comes, and what you typed is sent, each line once. At the
 end of the input it waits for a server only while lines are unacknowledged, and no longer than
 --wait; then it says how many, and exits with 5.
+
+With --json, or when it does not talk with a terminal, it exits with 1 at the end if a line was
+rejected, and says how many were.
 `
 
 // chat joins rooms, says what it reads, and prints what happens.
@@ -68,7 +71,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	conv := &conversation{session: session, rooms: rooms, wait: *wait, roster: make(roster), cut: make(chan *transport.Error, 1)}
+	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, roster: make(roster), cut: make(chan *transport.Error, 1)}
 	in, out, restore, err := a.console(session.Identity().Name, *asJSON)
 	if err != nil {
 		session.Abort(transport.Aborted, "no terminal")
@@ -76,6 +79,9 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	}
 	defer restore()
 	conv.in, conv.out, conv.restore = in, out, restore
+	if _, typed := in.(*keyboard); !typed {
+		conv.strict = true
+	}
 	return conv.run(ctx, a, *client.server)
 }
 
@@ -87,12 +93,14 @@ type conversation struct {
 	out     *printer
 	restore func()                // of the terminal
 	wait    time.Duration         // see --wait
+	strict  bool                  // a line that was refused is a failure: nobody reads along
 	cut     chan *transport.Error // how the connection ended, or nil when there is another; talk always receives
 	gaveUp  *transport.Error      // how the session ended for this side, which waited no longer
 
-	mu     sync.Mutex // guards what follows
-	rooms  []string   // that are joined or asked for; what is typed goes to the first
-	roster roster
+	mu      sync.Mutex // guards what follows
+	rooms   []string   // that are joined or asked for; what is typed goes to the first
+	roster  roster
+	refused int // lines
 }
 
 // run holds the conversation until its input, the session or the person ends it.
@@ -115,10 +123,15 @@ func (c *conversation) run(ctx context.Context, a *app, server string) error {
 	if err := errors.Join(err, c.out.err()); err != nil {
 		return err
 	}
-	if end != nil && end.Code == transport.Drained {
-		return nil
+	if end != nil && end.Code != transport.Drained {
+		return waitErr
 	}
-	return waitErr
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.strict && c.refused > 0 {
+		return errors.New(rejectedLines(c.refused))
+	}
+	return nil
 }
 
 // talk exchanges lines and events. It returns nil when the session ended or was released, and an
@@ -204,6 +217,13 @@ func unacknowledged(lines int) string {
 	return fmt.Sprintf("%d lines are unacknowledged", lines)
 }
 
+func rejectedLines(lines int) string {
+	if lines == 1 {
+		return "1 line was rejected"
+	}
+	return fmt.Sprintf("%d lines were rejected", lines)
+}
+
 // unlessEnded drops errors that only say what the end of the session says better.
 func (c *conversation) unlessEnded(err error) error {
 	_, over := transport.CodeOf(err)
@@ -234,7 +254,11 @@ func (c *conversation) readEvents(ctx context.Context) error {
 			continue
 		}
 		c.out.print(eventOf(e))
-		if r, ok := e.(*chat.Rejected); ok && notIn(r) && c.drop(r.Room) == 0 {
+		r, ok := e.(*chat.Rejected)
+		if ok && r.Request == chat.RequestPublish {
+			c.refuse()
+		}
+		if ok && notIn(r) && c.drop(r.Room) == 0 {
 			return fmt.Errorf("can't join %s: %s", r.Room, r.Reason)
 		}
 	}
@@ -254,6 +278,13 @@ func (c *conversation) drop(room string) int {
 	defer c.mu.Unlock()
 	c.rooms = slices.DeleteFunc(c.rooms, func(r string) bool { return r == room })
 	return len(c.rooms)
+}
+
+// refuse counts a line that was not said.
+func (c *conversation) refuse() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused++
 }
 
 // first returns the room that lines go to, or "".
@@ -299,6 +330,7 @@ func (c *conversation) input(ctx context.Context, line string) (quit bool) {
 	room := c.first()
 	if room == "" {
 		c.out.complain("you are in no room (join one with /join ROOM)")
+		c.refuse()
 		return false
 	}
 	id, err := c.client.Publish(ctx, room, line)
@@ -353,5 +385,8 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 func (c *conversation) reject(err error, request chat.Request, room, id string) {
 	if e, ok := errors.AsType[*chat.Error](err); ok {
 		c.out.print(&rejectedEvent{"rejected", room, string(request), id, e.Code.String(), e.Reason})
+		if request == chat.RequestPublish {
+			c.refuse()
+		}
 	}
 }

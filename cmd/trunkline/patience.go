@@ -48,12 +48,20 @@ var errPatience = errors.New("the server did not come back")
 
 // explain says what err means when so many lines are unacknowledged.
 func (p *patience) explain(err error, lines int) error {
-	if !errors.Is(err, errPatience) {
+	gaveUp := errors.Is(err, errPatience)
+	interrupted := !gaveUp && p.ctx.Err() != nil && errors.Is(err, context.Cause(p.ctx))
+	if !gaveUp && (!interrupted || lines == 0) {
 		return err
 	}
-	reason := fmt.Sprintf("%s within %v", errPatience, p.wait)
+	reason := err.Error()
+	if gaveUp {
+		reason += fmt.Sprintf(" within %v", p.wait)
+	}
 	if lines > 0 {
 		reason += ": " + unacknowledged(lines) + ", and may not have been sent"
+	}
+	if p.cut == nil { // it was told to end while it waited for nothing but the answers
+		return errors.New(reason)
 	}
 	return &transport.Error{Code: transport.Lost, Reason: reason, Err: p.cut}
 }

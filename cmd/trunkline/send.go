@@ -25,7 +25,8 @@ Lines of stdin with nothing in them are left out.
 It exits with 0 when every line is in the room's log. A line that is refused is told on
 stderr, and the exit code is 1 then, but the others are said. When the connection is lost it goes
 on as soon as it can, for at most --wait; then it exits with 5 and says how many lines are
-unacknowledged, which may or may not be in the log.
+unacknowledged, which may or may not be in the log. So it does after Ctrl-C, and exits with 1, or
+with 5 if there was no server.
 `
 
 // send says lines in a room, and prints where they are in its log.

@@ -156,6 +156,10 @@ func (t *tailing) run(client *chat.Client) error {
 			}
 		case *chat.Gap:
 			t.out.print(eventOf(e))
+			// A log that has lost lines may never come to the head that the other had, or give its place to another line.
+			if head = min(head, e.Head); !t.follow && e.First > head {
+				return nil
+			}
 		case *chat.Rejected:
 			return t.refused(e)
 		default:
