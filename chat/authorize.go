@@ -132,6 +132,7 @@ func (r *room) reauthorize() (freed int) {
 
 // evict ends a membership, and tells the member why.
 func (r *room) evict(s *session, m *member, why *Error) (freed int) {
+	r.srv.counters.evicted.Add(1)
 	if sub := m.sub; sub != nil {
 		// Told before it is disclaimed: the answer to a JOIN that comes now must not overtake this.
 		r.unsubscribe(m)

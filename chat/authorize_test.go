@@ -135,6 +135,9 @@ func TestM62WhoMayNoLongerJoinIsTakenOut(t *testing.T) {
 			assert.Equal(t, chat.Rejected{Room: "ops", Request: chat.RequestJoin, Code: rpc.PermissionDenied, Reason: "not allowed to join in this room"}, *e)
 		}
 		alice.expectPresence("bob", chat.PresenceLeft)
+		st := h.chat.Stats()
+		assert.Equal(t, [2]uint64{2, 0}, [2]uint64{st.Evicted, st.Trimmed})
+		assert.Empty(t, st.Rejected, "nobody asked")
 		alice.say("ops", "he is gone")
 		_, err := bob.Publish(t.Context(), "ops", "am I?")
 		require.NoError(t, err)

@@ -122,7 +122,7 @@ func (c *conn) serve(ctx context.Context) {
 	// that is written, and of the events as much as the credit allows, for none will come any more.
 	c.writers.Wait()
 	for _, sub := range c.subs {
-		sub.setBehind(false)
+		sub.setBehind(false, false)
 	}
 	if how == endLeft {
 		_ = c.str.Close() // fails if the stream is dead, and then there is nothing to end

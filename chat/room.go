@@ -25,7 +25,9 @@ type room struct {
 	newer atomic.Uint64 // the head as the log told it last
 
 	sessions atomic.Int64 // len(members)
+	held     atomic.Int64 // of these, members that are held
 	behind   atomic.Int64 // subscriptions that are, as their writers have found
+	stalled  atomic.Int64 // likewise
 
 	refs int // requests that were sent or are about to be, and members; guarded by Server.mu
 
@@ -258,6 +260,7 @@ func (r *room) join(req *request) (freed int) {
 		req.session.disclaim(r.name) // the membership has its own
 		if m.held {
 			m.held = false
+			r.held.Add(-1)
 			r.identities[req.session.who].held--
 			r.appear(req.session.who)
 		}
@@ -314,6 +317,8 @@ func (r *room) end(req *request) (freed int) {
 		return r.remove(req.session, m, chatpb.Presence_STATE_LOST)
 	case req.how == endLost && !m.held:
 		m.held = true
+		r.held.Add(1)
+		r.srv.counters.vanished.Add(1)
 		r.identities[req.session.who].held++
 		r.vanish(req.session.who, chatpb.Presence_STATE_LOST)
 	}
@@ -328,6 +333,7 @@ func (r *room) remove(s *session, m *member, state chatpb.Presence_State) (freed
 	s.disclaim(r.name)
 	id := r.identities[s.who]
 	if m.held {
+		r.held.Add(-1)
 		id.held--
 	} else {
 		r.vanish(s.who, state)

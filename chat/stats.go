@@ -15,7 +15,9 @@ type Stats struct {
 	Streams int // chat streams that are open
 	Rooms   int // rooms that have members
 	Members int // sessions in rooms, one counted in each room that it is in
+	Held    int // of these, who has vanished: its stream was lost, and its session may come back
 	Lagging int // of these, who is behind: its credit is used up, or it reads the log instead of what is new
+	Stalled int // of the lagging, whose credit is used up: it has not confirmed what it was sent
 
 	Published      uint64 // lines that were appended to the log
 	Duplicates     uint64 // lines that were in the log already, and were acknowledged again
@@ -25,10 +27,14 @@ type Stats struct {
 	// Rejected counts what clients were refused.
 	Rejected map[Rejection]uint64
 
-	// Trimmed counts members who were put out because the log had trimmed what they were owed; Unread
+	Vanished uint64 // how often a member became one of Held
+	CatchUps uint64 // how often a member was so far behind that it went back to the log for what had been new
+
+	// Trimmed counts members who were put out because the log had trimmed what they were owed; Evicted those who
+	// were because they may not be there any more; Unread
 	// sessions that were aborted because they asked and did not read the answers; Malformed those that broke the
 	// protocol; PresenceSkipped how often MEMBERS stood in for presence that a slow reader had missed.
-	Trimmed, Unread, Malformed, PresenceSkipped uint64
+	Trimmed, Evicted, Unread, Malformed, PresenceSkipped uint64
 }
 
 // A Rejection is the kind of a REJECTED. A code that is none of rpc's counts as Unknown.
@@ -43,7 +49,9 @@ type RoomStats struct {
 	Members  int    // identities that are there
 	Sessions int    // of all members, also of those who were lost and may come back
 	Head     uint64 // seq of the newest record that members may have seen
-	Lagging  int    // sessions that are behind, see [Stats]
+	Held     int    // of the sessions, as in [Stats]
+	Lagging  int    // likewise
+	Stalled  int    // likewise
 }
 
 // CommitStats says how an append to the log went, for [Config.ObserveCommit].
@@ -62,7 +70,10 @@ func (srv *Server) Stats() Stats {
 		Delivered:       srv.counters.delivered.Load(),
 		DeliveredBytes:  srv.counters.deliveredBytes.Load(),
 		Rejected:        make(map[Rejection]uint64),
+		Vanished:        srv.counters.vanished.Load(),
+		CatchUps:        srv.counters.catchUps.Load(),
 		Trimmed:         srv.counters.trimmed.Load(),
+		Evicted:         srv.counters.evicted.Load(),
 		Unread:          srv.counters.unread.Load(),
 		Malformed:       srv.counters.malformed.Load(),
 		PresenceSkipped: srv.counters.presenceSkipped.Load(),
@@ -80,7 +91,9 @@ func (srv *Server) Stats() Stats {
 	st.Rooms = len(srv.rooms)
 	for _, r := range srv.rooms {
 		st.Members += int(r.sessions.Load())
+		st.Held += int(r.held.Load())
 		st.Lagging += int(r.behind.Load())
+		st.Stalled += int(r.stalled.Load())
 	}
 	return st
 }
@@ -95,7 +108,13 @@ func (srv *Server) Rooms() []RoomStats {
 	srv.mu.Unlock()
 	all := make([]RoomStats, 0, len(rooms))
 	for _, r := range rooms {
-		st := RoomStats{Name: r.name, Sessions: int(r.sessions.Load()), Lagging: int(r.behind.Load())}
+		st := RoomStats{
+			Name:     r.name,
+			Sessions: int(r.sessions.Load()),
+			Held:     int(r.held.Load()),
+			Lagging:  int(r.behind.Load()),
+			Stalled:  int(r.stalled.Load()),
+		}
 		r.mu.RLock()
 		st.Members, st.Head = len(r.present), r.head
 		r.mu.RUnlock()
@@ -112,7 +131,10 @@ type counters struct {
 	duplicates      atomic.Uint64
 	delivered       atomic.Uint64
 	deliveredBytes  atomic.Uint64
+	vanished        atomic.Uint64
+	catchUps        atomic.Uint64
 	trimmed         atomic.Uint64
+	evicted         atomic.Uint64
 	unread          atomic.Uint64
 	malformed       atomic.Uint64
 	presenceSkipped atomic.Uint64
@@ -123,8 +145,9 @@ type counters struct {
 func (c *counters) answered(r *reply) {
 	switch {
 	case r.kind != frameRejected:
-	case r.unsubscribe: // nobody asked
+	case r.unsubscribe && r.err.Code == rpc.OutOfRange: // nobody asked
 		c.trimmed.Add(1)
+	case r.unsubscribe: // evicted, which the room counts, for who is held is told nothing
 	default:
 		code := r.err.Code
 		if code > rpc.Unauthenticated {
@@ -142,14 +165,18 @@ func (c *counters) wrote(lines int, bytes uint64) {
 	}
 }
 
-// setBehind notes whether the reader is behind, for the room's count. It is the writer's, and at the end of
-// the stream the handler's.
-func (s *subscription) setBehind(behind bool) {
-	switch {
-	case behind && !s.behind:
-		s.room.behind.Add(1)
-	case !behind && s.behind:
-		s.room.behind.Add(-1)
+// setBehind notes whether the reader is behind, and whether that is for want of credit, for the room's counts. It is
+// the writer's, and at the end of the stream the handler's.
+func (s *subscription) setBehind(behind, stalled bool) {
+	note := func(n *atomic.Int64, was, is bool) {
+		switch {
+		case is && !was:
+			n.Add(1)
+		case !is && was:
+			n.Add(-1)
+		}
 	}
-	s.behind = behind
+	note(&s.room.behind, s.behind, behind)
+	note(&s.room.stalled, s.stalled, stalled)
+	s.behind, s.stalled = behind, stalled
 }

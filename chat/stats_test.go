@@ -53,7 +53,8 @@ func TestLinesAreCounted(t *testing.T) {
 			{Request: chat.RequestPublish, Code: rpc.FailedPrecondition}: 1,
 			{Request: chat.RequestLeave, Code: rpc.FailedPrecondition}:   1,
 		}, st.Rejected)
-		require.Equal(t, [4]int{4, 2, 5, 0}, [4]int{st.Streams, st.Rooms, st.Members, st.Lagging})
+		require.Equal(t, [6]int{4, 2, 5, 0, 0, 0}, [6]int{st.Streams, st.Rooms, st.Members, st.Held, st.Lagging, st.Stalled})
+		require.Zero(t, st.CatchUps, "who joins with old lines has not fallen behind")
 		require.Equal(t, []chat.RoomStats{
 			{Name: "attic", Members: 1, Sessions: 1, Head: 1},
 			{Name: "lobby", Members: 4, Sessions: 4, Head: 11},
@@ -71,8 +72,14 @@ func TestLinesAreCounted(t *testing.T) {
 		bob.session.Abort(transport.Aborted, "") // and is held
 		time.Sleep(time.Second)
 		synctest.Wait()
-		require.Equal(t, []chat.RoomStats{{Name: "lobby", Members: 2, Sessions: 3, Head: 11}}, h.chat.Rooms())
+		require.Equal(t, []chat.RoomStats{{Name: "lobby", Members: 2, Sessions: 3, Head: 11, Held: 1}}, h.chat.Rooms())
 		require.Equal(t, 2, h.chat.Stats().Streams)
+		require.Equal(t, 1, h.chat.Stats().Held)
+		require.Equal(t, uint64(1), h.chat.Stats().Vanished)
+		time.Sleep(time.Minute) // the hold is over
+		synctest.Wait()
+		require.Zero(t, h.chat.Stats().Held)
+		require.Equal(t, uint64(1), h.chat.Stats().Vanished)
 	})
 }
 
@@ -123,14 +130,20 @@ func TestLaggingRisesAndFalls(t *testing.T) {
 				alice.publish("lobby", 400) // more, but the ring has some of it
 				time.Sleep(time.Second)
 				require.Equal(t, 1, h.chat.Stats().Lagging)
+				require.Equal(t, 1, h.chat.Stats().Stalled)
 				alice.publish("lobby", 500)
 				time.Sleep(time.Second)
 				require.Equal(t, 1, h.chat.Stats().Lagging)
-				require.Equal(t, 1, h.chat.Rooms()[0].Lagging)
+				require.Equal(t, [2]int{1, 1}, [2]int{h.chat.Rooms()[0].Lagging, h.chat.Rooms()[0].Stalled})
+				require.Zero(t, h.chat.Stats().CatchUps, "nothing was read for it yet")
 				end(t, slow)
 				time.Sleep(time.Second)
 				synctest.Wait()
 				require.Zero(t, h.chat.Stats().Lagging)
+				require.Zero(t, h.chat.Stats().Stalled)
+				if name == "it reads" {
+					require.Equal(t, uint64(1), h.chat.Stats().CatchUps)
+				}
 			})
 		})
 	}
@@ -150,6 +163,7 @@ func TestDropsAreCounted(t *testing.T) {
 		require.Equal(t, rpc.OutOfRange, rejected.Code)
 		st := h.chat.Stats()
 		require.Equal(t, uint64(1), st.Trimmed)
+		require.Zero(t, st.Evicted)
 		require.Empty(t, st.Rejected, "nobody asked")
 		require.Zero(t, st.Lagging)
 

@@ -27,6 +27,7 @@ type subscription struct {
 	lost    bool // the log no longer has next; the actor knows
 	need    int  // of credit, for the record next, if that was refused; else 0
 	behind  bool // counted in room.behind
+	stalled bool // counted in room.stalled
 
 	// Set when the room has stopped serving it; guarded by room.mu. What came before is owed.
 	over      bool
@@ -46,7 +47,8 @@ const (
 // gather appends events to dst, up to writeSize in all.
 func (s *subscription) gather(dst []byte) []byte {
 	dst, p := s.look(dst)
-	s.setBehind(s.lagging || p == full && s.conn.stalled.Load())
+	stalled := p == full && s.conn.stalled.Load()
+	s.setBehind(s.lagging || stalled, stalled)
 	return dst
 }
 
@@ -62,6 +64,7 @@ func (s *subscription) look(dst []byte) ([]byte, progress) {
 			return dst, p
 		}
 		s.lagging = true
+		s.room.srv.counters.catchUps.Add(1)
 		s.seen = max(s.seen, s.cursor) // these have been delivered
 	}
 	return dst, behind

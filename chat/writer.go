@@ -122,7 +122,7 @@ func (c *conn) appendReply(dst []byte, r *reply) []byte {
 	if r.unsubscribe {
 		for i, sub := range c.subs {
 			if sub == r.sub {
-				sub.setBehind(false)
+				sub.setBehind(false, false)
 				c.subs = append(c.subs[:i], c.subs[i+1:]...)
 				break
 			}

@@ -125,19 +125,23 @@ var (
 	descRooms        = desc("trunkline_chat_rooms", "Rooms that have members.")
 	descMembers      = desc("trunkline_chat_members", "Sessions in rooms, counted in each.")
 	descLagging      = desc("trunkline_chat_lagging_readers", "Members that are behind: their credit is used up, or they read the log.")
+	descHeld         = desc("trunkline_chat_held_members", "Members that have vanished, and may come back while their sessions are held.")
+	descStalled      = desc("trunkline_chat_stalled_readers", "Lagging readers whose credit is used up: they do not confirm what they were sent.")
+	descVanished     = desc("trunkline_chat_vanished_total", "How often a member has vanished: its stream was lost, not ended.")
+	descCatchUps     = desc("trunkline_chat_catch_ups_total", "How often a reader was so far behind that it went back to the log.")
 	descLines        = desc("trunkline_chat_lines_total", "Lines that were appended to the log.")
 	descDuplicates   = desc("trunkline_chat_duplicates_total", "Lines that came again, and were acknowledged again.")
 	descDeliveries   = desc("trunkline_chat_deliveries_total", "Lines that were written to members.")
 	descDeliverBytes = desc("trunkline_chat_delivered_bytes_total", "Bytes of events that were written to members.")
 	descRejections   = desc("trunkline_chat_rejections_total", "Requests that were rejected.", "request", "code")
-	descDrops        = desc("trunkline_chat_drops_total", "What slow or broken readers cost them: their place (trimmed), their session (unread, malformed), presence events (presence).", "reason")
+	descDrops        = desc("trunkline_chat_drops_total", "What slow or broken readers cost them: their place (trimmed; evicted, who may not be there any more), their session (unread, malformed), presence events (presence).", "reason")
 )
 
 // Describe implements [prometheus.Collector].
 func (s snapshots) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSessions, descGreeting, descStreams, descAccepted, descEstablished, descResumes, descRefusals, descConnections, descEndings, descHandshakes, descBuffered, descLimits,
-		descChatStreams, descRooms, descMembers, descLagging, descLines, descDuplicates, descDeliveries, descDeliverBytes, descRejections, descDrops,
+		descChatStreams, descRooms, descMembers, descHeld, descLagging, descStalled, descVanished, descCatchUps, descLines, descDuplicates, descDeliveries, descDeliverBytes, descRejections, descDrops,
 	} {
 		ch <- d
 	}
@@ -178,7 +182,11 @@ func (s snapshots) Collect(ch chan<- prometheus.Metric) {
 	gauge(descChatStreams, c.Streams)
 	gauge(descRooms, c.Rooms)
 	gauge(descMembers, c.Members)
+	gauge(descHeld, c.Held)
 	gauge(descLagging, c.Lagging)
+	gauge(descStalled, c.Stalled)
+	count(descVanished, c.Vanished)
+	count(descCatchUps, c.CatchUps)
 	count(descLines, c.Published)
 	count(descDuplicates, c.Duplicates)
 	count(descDeliveries, c.Delivered)
@@ -187,6 +195,7 @@ func (s snapshots) Collect(ch chan<- prometheus.Metric) {
 		count(descRejections, n, string(r.Request), r.Code.String())
 	}
 	count(descDrops, c.Trimmed, "trimmed")
+	count(descDrops, c.Evicted, "evicted")
 	count(descDrops, c.Unread, "unread")
 	count(descDrops, c.Malformed, "malformed")
 	count(descDrops, c.PresenceSkipped, "presence")

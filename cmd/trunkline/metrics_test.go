@@ -170,14 +170,19 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 			"trunkline_call_message_bytes_total direction=received,method=trunkline.Echo/Say": 3 * float64(len(`{"text":"hi"}`)),
 			"trunkline_chat_rooms":                                                            1,
 			"trunkline_chat_members":                                                          2,
+			"trunkline_chat_held_members":                                                     1,
+			"trunkline_chat_vanished_total":                                                   1,
 			"trunkline_chat_streams":                                                          1,
 			"trunkline_chat_lagging_readers":                                                  0,
+			"trunkline_chat_stalled_readers":                                                  0,
+			"trunkline_chat_catch_ups_total":                                                  0,
 			"trunkline_chat_lines_total":                                                      4,
 			"trunkline_chat_deliveries_total":                                                 8,
 			"trunkline_chat_commit_lines":                                                     4,
 			"trunkline_chat_commit_failures_total":                                            0,
 			"trunkline_chat_rejections_total code=FailedPrecondition,request=leave":           1,
 			"trunkline_chat_drops_total reason=trimmed":                                       0,
+			"trunkline_chat_drops_total reason=evicted":                                       0,
 		} {
 			assert.Contains(t, got, name)
 			assert.InDelta(t, want, got[name], 0, name)
@@ -189,6 +194,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 		synctest.Wait()
 		got, _ = s.seen.values(t)
 		assert.Zero(t, got["trunkline_sessions state=detached"])
+		assert.Zero(t, got["trunkline_chat_held_members"])
 		assert.InDelta(t, 1, got["trunkline_session_endings_total by=peer,code=Aborted"], 0)
 	})
 }

@@ -84,7 +84,9 @@ type statusRoom struct {
 	Members  int    `json:"members"`
 	Sessions int    `json:"sessions"`
 	Head     uint64 `json:"head"`
+	Held     int    `json:"held"`
 	Lagging  int    `json:"lagging"`
+	Stalled  int    `json:"stalled"`
 }
 
 type statusEnding struct {
