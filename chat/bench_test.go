@@ -186,7 +186,7 @@ func BenchmarkMemoryLogAtItsLimit(b *testing.B) {
 			appendOne := func(i int) {
 				room := i % rooms
 				entry := chat.Entry{From: "m", ID: fmt.Sprint(i), Body: make([]byte, 200)}
-				if _, err := l.Append(b.Context(), fmt.Sprint(room), heads[room], []chat.Entry{entry}); err != nil {
+				if _, err := l.Append(b.Context(), fmt.Sprint(room), heads[room], []chat.Entry{entry}, nil); err != nil {
 					b.Fatal(err)
 				}
 				heads[room]++
@@ -213,7 +213,7 @@ func BenchmarkMemoryLogMarks(b *testing.B) {
 		for i := range entries {
 			entries[i] = chat.Entry{From: "m", ID: fmt.Sprint("AbCdEfGhIjK", head+uint64(i)), Body: make([]byte, 100)}
 		}
-		if _, err := l.Append(b.Context(), "lobby", head, entries); err != nil {
+		if _, err := l.Append(b.Context(), "lobby", head, entries, nil); err != nil {
 			b.Fatal(err)
 		}
 		head += uint64(n)

@@ -105,7 +105,7 @@ func testActorWrites(t *testing.T) {
 			for n := 0; n < perMember; {
 				var entries []byte
 				for range 1 + random.IntN(5) {
-					entries = appendEntry(entries, strconv.Itoa(n), string(bytes.Repeat([]byte{'x'}, 1+random.IntN(2000))))
+					entries = appendEntry(entries, strconv.Itoa(n), string(bytes.Repeat([]byte{'x'}, 1+random.IntN(2000))), KindText, 0)
 					n++
 				}
 				frame := appendPublish(nil, []string{"a", "b"}[random.IntN(2)], Producer{byte(i + 1)}, entries)

@@ -23,6 +23,8 @@ const (
 
 	entryID   protowire.Number = 1
 	entryBody protowire.Number = 2
+	entryKind protowire.Number = 3
+	entryRef  protowire.Number = 4
 
 	receivedBytes protowire.Number = 1
 
@@ -37,6 +39,8 @@ const (
 	lineID   protowire.Number = 3
 	lineBody protowire.Number = 4
 	lineOwn  protowire.Number = 5
+	lineKind protowire.Number = 6
+	lineRef  protowire.Number = 8
 )
 
 // What is decoded aliases the body of its frame.
@@ -55,8 +59,15 @@ func decodePublish(body []byte) (room, producer []byte, err error) {
 	return room, producer, f.Err
 }
 
+// A wireEntry is a decoded Entry.
+type wireEntry struct {
+	id, body []byte
+	kind     Kind
+	ref      uint64
+}
+
 // nextEntry returns the next entry of a PUBLISH. Without an error, ok says whether there was one.
-func nextEntry(f *wire.Fields) (id, body []byte, ok bool, err error) {
+func nextEntry(f *wire.Fields) (entry wireEntry, ok bool, err error) {
 	for f.Next() {
 		if f.Number != publishEntries || !f.IsBytes {
 			continue
@@ -65,21 +76,27 @@ func nextEntry(f *wire.Fields) (id, body []byte, ok bool, err error) {
 		for e.Next() {
 			switch {
 			case e.Number == entryID && e.IsBytes:
-				id = e.Bytes
+				entry.id = e.Bytes
 			case e.Number == entryBody && e.IsBytes:
-				body = e.Bytes
+				entry.body = e.Bytes
+			case e.Number == entryKind && !e.IsBytes:
+				entry.kind = Kind(e.Varint)
+			case e.Number == entryRef && !e.IsBytes:
+				entry.ref = e.Varint
 			}
 		}
-		return id, body, true, e.Err
+		return entry, true, e.Err
 	}
-	return nil, nil, false, f.Err
+	return wireEntry{}, false, f.Err
 }
 
 // appendEntry appends an entry, as it stands in a PUBLISH.
-func appendEntry(dst []byte, id, text string) []byte {
-	dst = wire.AppendLength(dst, publishEntries, wire.SizeBytes(len(id))+wire.SizeBytes(len(text)))
+func appendEntry(dst []byte, id, body string, kind Kind, ref uint64) []byte {
+	dst = wire.AppendLength(dst, publishEntries, wire.SizeBytes(len(id))+wire.SizeBytes(len(body))+wire.SizeVarint(uint64(kind))+wire.SizeVarint(ref))
 	dst = wire.AppendBytes(dst, entryID, id)
-	return wire.AppendBytes(dst, entryBody, text)
+	dst = wire.AppendBytes(dst, entryBody, body)
+	dst = wire.AppendVarint(dst, entryKind, uint64(kind))
+	return wire.AppendVarint(dst, entryRef, ref)
 }
 
 // appendPublish appends a whole PUBLISH with entries that have been encoded.
@@ -179,6 +196,8 @@ type line struct {
 	time             int64
 	hasFrom, hasTime bool
 	own              bool
+	kind             Kind
+	ref              uint64
 
 	idAt, bodyAt int // where they begin
 }
@@ -199,16 +218,20 @@ func decodeLine(b []byte) (l line, err error) {
 			l.body, l.bodyAt = f.Bytes, at
 		case f.Number == lineOwn && !f.IsBytes:
 			l.own = f.Varint != 0
+		case f.Number == lineKind && !f.IsBytes:
+			l.kind = Kind(f.Varint)
+		case f.Number == lineRef && !f.IsBytes:
+			l.ref = f.Varint
 		}
 	}
 	return l, cmp.Or(err, f.Err)
 }
 
-// A Line is encoded in two parts, its beginning, which depends on the line before, and id and body.
+// A Line is encoded in two parts, its beginning, which depends on the line before, and the rest, which is the entry.
 // withFrom and withTime say what cannot be left out.
 
-func sizeLineRest(id string, body []byte) int {
-	return wire.SizeBytes(len(id)) + wire.SizeBytes(len(body))
+func sizeLineRest(e *Entry) int {
+	return wire.SizeBytes(len(e.ID)) + wire.SizeBytes(len(e.Body)) + wire.SizeVarint(uint64(e.Kind)) + wire.SizeVarint(e.Ref)
 }
 
 // sizeLine returns the length of a whole line as it stands in a RECORD.
@@ -226,7 +249,7 @@ func sizeLineStart(from string, time int64, withFrom, withTime bool) (n int) {
 	return n
 }
 
-// appendLineStart appends all that comes before the rest bytes of id and body.
+// appendLineStart appends all that comes before the rest, which has as many bytes.
 func appendLineStart(dst []byte, from string, time int64, withFrom, withTime bool, rest int) []byte {
 	dst = wire.AppendLength(dst, fieldItems, sizeLineStart(from, time, withFrom, withTime)+rest)
 	if withFrom {
@@ -239,9 +262,11 @@ func appendLineStart(dst []byte, from string, time int64, withFrom, withTime boo
 	return dst
 }
 
-func appendLineRest(dst []byte, id string, body []byte) []byte {
-	dst = wire.AppendBytes(dst, lineID, id)
-	return wire.AppendBytes(dst, lineBody, body)
+func appendLineRest(dst []byte, e *Entry) []byte {
+	dst = wire.AppendBytes(dst, lineID, e.ID)
+	dst = wire.AppendBytes(dst, lineBody, e.Body)
+	dst = wire.AppendVarint(dst, lineKind, uint64(e.Kind))
+	return wire.AppendVarint(dst, lineRef, e.Ref)
 }
 
 // sizeOwn returns the length of the line that stands in the place of one's own record.

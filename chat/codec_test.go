@@ -25,10 +25,12 @@ func TestGoldenBytesByHand(t *testing.T) {
 		{MessageId: []byte("j"), Body: []byte("ho")},
 		{MessageId: []byte("k"), Own: true},
 		{From: new("b"), MessageId: []byte("l"), Body: []byte("he")},
-		{Time: new(int64(-1)), MessageId: []byte("m"), Body: []byte("hu")},
+		{Time: new(int64(-1)), MessageId: []byte("m"), Body: []byte("hu"), Kind: 1, Ref: 300},
 	}
 	var body []byte
-	rest := func(l *chatpb.Line) int { return sizeLineRest(string(l.GetMessageId()), l.GetBody()) }
+	rest := func(l *chatpb.Line) *Entry {
+		return &Entry{ID: string(l.GetMessageId()), Body: l.GetBody(), Kind: Kind(l.GetKind()), Ref: l.GetRef()}
+	}
 	for _, l := range lines {
 		if l.GetOwn() {
 			body = appendOwn(body, string(l.GetMessageId()))
@@ -36,9 +38,9 @@ func TestGoldenBytesByHand(t *testing.T) {
 			continue
 		}
 		before := len(body)
-		body = appendLineStart(body, l.GetFrom(), l.GetTime(), l.From != nil, l.Time != nil, rest(l))
-		body = appendLineRest(body, string(l.GetMessageId()), l.GetBody())
-		assert.Equal(t, len(body)-before, sizeLine(l.GetFrom(), l.GetTime(), l.From != nil, l.Time != nil, rest(l)))
+		body = appendLineStart(body, l.GetFrom(), l.GetTime(), l.From != nil, l.Time != nil, sizeLineRest(rest(l)))
+		body = appendLineRest(body, rest(l))
+		assert.Equal(t, len(body)-before, sizeLine(l.GetFrom(), l.GetTime(), l.From != nil, l.Time != nil, sizeLineRest(rest(l))))
 	}
 	first := Position{1, 7}
 	for _, tt := range []struct {
@@ -50,9 +52,9 @@ func TestGoldenBytesByHand(t *testing.T) {
 	}{
 		{
 			"publish", framePublish,
-			&chatpb.Publish{Room: []byte("r"), Producer: producer[:], Entries: []*chatpb.Entry{{MessageId: []byte("i"), Body: []byte("hi")}, {MessageId: []byte("j")}}},
-			appendPublish(nil, "r", producer, appendEntry(appendEntry(nil, "i", "hi"), "j", "")),
-			"05230a017212103031323334353637383961626364656" + "61a070a0169120268691a030a016a",
+			&chatpb.Publish{Room: []byte("r"), Producer: producer[:], Entries: []*chatpb.Entry{{MessageId: []byte("i"), Body: []byte("hi")}, {MessageId: []byte("j"), Kind: 2, Ref: 7}}},
+			appendPublish(nil, "r", producer, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "j", "", KindDelete, 7)),
+			"05270a017212103031323334353637383961626364656" + "61a070a0169120268691a070a016a18022007",
 		},
 		{"received", frameReceived, &chatpb.Received{Bytes: 65536}, appendReceived(nil, 65536), "070408808004"},
 		{"nothing received", frameReceived, &chatpb.Received{}, appendReceived(nil, 0), "0700"},
@@ -66,7 +68,7 @@ func TestGoldenBytesByHand(t *testing.T) {
 			"record", frameRecord,
 			&chatpb.Record{Room: []byte("r"), Epoch: 1, Seq: 7, Lines: lines},
 			append(appendRecordHeader(nil, []byte("r"), first, sizeItemsHeader([]byte("r"), first)+len(body)), body...),
-			"114049" + "0a017210011807" + "22100a0161108094ebdc031a016922026869" + "22071a016a2202686f" + "22051a016b2801" + "220a0a01621a016c22026865" + "221210ffffffffffffffffff011a016d22026875",
+			"11404e" + "0a017210011807" + "22100a0161108094ebdc031a016922026869" + "22071a016a2202686f" + "22051a016b2801" + "220a0a01621a016c22026865" + "221710ffffffffffffffffff011a016d22026875300140ac02",
 		},
 	} {
 		want, err := proto.Marshal(tt.m)
@@ -79,18 +81,18 @@ func TestGoldenBytesByHand(t *testing.T) {
 // The decoders and the generated ones must agree on every input: in whether it is well-formed, and what it says.
 
 func FuzzPublishAsGenerated(f *testing.F) {
-	f.Add(appendPublish(nil, "r", Producer{1}, appendEntry(appendEntry(nil, "i", "hi"), "", ""))[2:])
+	f.Add(appendPublish(nil, "r", Producer{1}, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "", "", KindEdit, 1<<40))[2:])
 	addHostile(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		room, producer, err := decodePublish(b)
-		var ids, bodies []string
+		var decoded []wireEntry
 		for f := wire.Over(b); err == nil; {
-			var id, body []byte
+			var e wireEntry
 			var ok bool
-			if id, body, ok, err = nextEntry(&f); err != nil || !ok {
+			if e, ok, err = nextEntry(&f); err != nil || !ok {
 				break
 			}
-			ids, bodies = append(ids, string(id)), append(bodies, string(body))
+			decoded = append(decoded, e)
 		}
 		var want chatpb.Publish
 		wantErr := proto.Unmarshal(b, &want)
@@ -100,12 +102,12 @@ func FuzzPublishAsGenerated(f *testing.F) {
 		}
 		require.Equal(t, string(want.GetRoom()), string(room))
 		require.Equal(t, string(want.GetProducer()), string(producer))
-		require.Len(t, ids, len(want.GetEntries()))
+		require.Len(t, decoded, len(want.GetEntries()))
 		var entries []byte
 		for i, e := range want.GetEntries() {
-			require.Equal(t, string(e.GetMessageId()), ids[i])
-			require.Equal(t, string(e.GetBody()), bodies[i])
-			entries = appendEntry(entries, ids[i], bodies[i])
+			d := &decoded[i]
+			require.Equal(t, []any{string(e.GetMessageId()), string(e.GetBody()), Kind(e.GetKind()), e.GetRef()}, []any{string(d.id), string(d.body), d.kind, d.ref})
+			entries = appendEntry(entries, string(d.id), string(d.body), d.kind, d.ref)
 		}
 		var again chatpb.Publish
 		require.NoError(t, proto.Unmarshal(entries, &again))
@@ -149,6 +151,7 @@ func FuzzRecordAsGenerated(f *testing.F) {
 		{From: new("a"), Time: new(int64(1)), MessageId: []byte("i"), Body: []byte("hi")},
 		{From: new(""), Time: new(int64(0)), MessageId: []byte("j")},
 		{MessageId: []byte("i"), Own: true},
+		{MessageId: []byte("k"), Kind: 3, Ref: 1 << 50},
 	}})
 	require.NoError(f, err)
 	f.Add(b)
@@ -184,6 +187,8 @@ func FuzzRecordAsGenerated(f *testing.F) {
 			require.Equal(t, l.Time != nil, lines[i].hasTime)
 			require.Equal(t, l.GetTime(), lines[i].time)
 			require.Equal(t, l.GetOwn(), lines[i].own)
+			require.Equal(t, Kind(l.GetKind()), lines[i].kind)
+			require.Equal(t, l.GetRef(), lines[i].ref)
 			require.Equal(t, [2]string{string(l.GetMessageId()), string(l.GetBody())}, texts[i])
 		}
 	})

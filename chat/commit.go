@@ -56,7 +56,7 @@ func (r *room) admit() []*request {
 // append appends r.entries, and goes after what another server has appended meanwhile.
 func (r *room) append() ([]Result, error) {
 	for range maxConflicts {
-		results, err := r.srv.cfg.Log.Append(r.srv.ctx, r.name, r.head, r.entries)
+		results, err := r.srv.cfg.Log.Append(r.srv.ctx, r.name, r.head, r.entries, nil)
 		if _, ok := errors.AsType[*ConflictError](err); ok {
 			if err := r.refresh(); err != nil {
 				return nil, r.refusal("refresh", err)
@@ -134,6 +134,21 @@ func (r *room) show(batch []*request, results []Result) {
 	for _, req := range batch {
 		req.conn.wake() // first, and also if its credit is used up: the acknowledgement needs none
 	}
+	r.shown()
+}
+
+// showEvents puts the events of appended records on the ring, and shows them to all.
+func (r *room) showEvents() {
+	r.mu.Lock()
+	for i := range r.events {
+		r.pushLocked(&r.events[i])
+	}
+	r.mu.Unlock()
+	r.shown()
+}
+
+// shown follows when the ring has r.events.
+func (r *room) shown() {
 	if len(r.events) > 0 {
 		r.deliver()
 	}
@@ -184,14 +199,14 @@ func (r *room) recordEvent(rec *Record) event {
 	from, time := validUTF8(rec.From), rec.Time.UnixNano()
 	newFrom, newTime := from != r.lastFrom, time != r.lastTime
 	r.lastFrom, r.lastTime = from, time
-	rest := sizeLineRest(rec.ID, rec.Body)
+	rest := sizeLineRest(&rec.Entry)
 	n := sizeLine(from, time, true, true, 0) + sizeLine(from, time, newFrom, newTime, rest)
 	b := make([]byte, 0, n+binary.MaxVarintLen64) // start has the length of the whole line, which may be longer
 	b = appendLineStart(b, from, time, true, true, rest)
 	start := len(b)
 	b = appendLineStart(b, from, time, newFrom, newTime, rest)
 	chained := len(b)
-	b = appendLineRest(b, rec.ID, rec.Body)
+	b = appendLineRest(b, &rec.Entry)
 	return event{
 		start:    b[:start:start],
 		chained:  b[start:],
@@ -218,6 +233,9 @@ func (r *room) pushLocked(e *event) {
 // refresh puts on the ring what is in the log and not there.
 func (r *room) refresh() error {
 	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
+	if err == nil {
+		err = r.know(&state)
+	}
 	if err == nil {
 		err = r.catchUp(state)
 	}

@@ -47,7 +47,7 @@ func (l *faultyLog) set(before, after, read func() error) {
 	l.before, l.after, l.read = before, after, read
 }
 
-func (l *faultyLog) Append(ctx context.Context, room string, head uint64, entries []chat.Entry) ([]chat.Result, error) {
+func (l *faultyLog) Append(ctx context.Context, room string, head uint64, entries []chat.Entry, snapshot []byte) ([]chat.Result, error) {
 	l.mu.Lock()
 	before, after := l.before, l.after
 	l.batches = append(l.batches, len(entries))
@@ -57,7 +57,7 @@ func (l *faultyLog) Append(ctx context.Context, room string, head uint64, entrie
 			return nil, err
 		}
 	}
-	res, err := l.Log.Append(ctx, room, head, entries)
+	res, err := l.Log.Append(ctx, room, head, entries, snapshot)
 	if err == nil && after != nil {
 		if err := after(); err != nil {
 			return nil, err
@@ -241,7 +241,7 @@ func TestAnotherServerWasFirst(t *testing.T) { // C1, C4
 			foreign := sync.OnceFunc(func() {
 				s, err := log.State(context.Background(), "lobby")
 				assert.NoError(t, err)
-				_, err = log.Log.Append(context.Background(), "lobby", s.Head, []chat.Entry{{From: "carol", ID: strconv.Itoa(round), Body: []byte("first")}})
+				_, err = log.Log.Append(context.Background(), "lobby", s.Head, []chat.Entry{{From: "carol", ID: strconv.Itoa(round), Body: []byte("first")}}, nil)
 				assert.NoError(t, err)
 			})
 			log.set(func() error { foreign(); return nil }, nil, nil)
@@ -257,7 +257,7 @@ func TestAnotherServerWasFirst(t *testing.T) { // C1, C4
 func TestC4ASenderThatIsNotUTF8IsNoGap(t *testing.T) {
 	log := newFaultyLog()
 	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
-		_, err := log.Append(t.Context(), "lobby", 0, []chat.Entry{{From: "\xffbob", ID: "\xff", Body: []byte("\xff")}, {ID: "i"}})
+		_, err := log.Append(t.Context(), "lobby", 0, []chat.Entry{{From: "\xffbob", ID: "\xff", Body: []byte("\xff")}, {ID: "i"}}, nil)
 		require.NoError(t, err)
 		log.set(func() error { return &chat.Error{Code: rpc.ResourceExhausted, Reason: "\xff is full"} }, nil, nil)
 		alice := h.joinOn(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")

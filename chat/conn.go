@@ -11,6 +11,7 @@ import (
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 	"github.com/trunkline-go/trunkline/internal/wire"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -218,29 +219,31 @@ func (c *conn) publish(ctx context.Context, body []byte) error {
 		req := &request{kind: requestPublish}
 		more := true
 		for more && req.cost < maxPiece {
-			var id, text []byte
-			if id, text, more, err = nextEntry(&f); err != nil {
+			var e wireEntry
+			if e, more, err = nextEntry(&f); err != nil {
 				return malformedFrame(framePublish)
 			}
 			if !more {
 				break
 			}
-			if e := c.checkEntry(refusal, id, text); e != nil {
+			if err := c.checkEntry(refusal, &e); err != nil {
 				if name == nil {
 					name = bytes.Clone(room)
 				}
-				c.answer(rejectedPublish(name, string(id), e))
+				c.answer(rejectedPublish(name, string(e.id), err))
 				c.wake()
 				continue
 			}
 			req.entries = append(req.entries, Entry{
 				From:     c.session.who,
 				Producer: Producer(producer),
-				ID:       string(id),
+				ID:       string(e.id),
+				Kind:     e.kind,
+				Ref:      e.ref,
 				// Each has its own memory: the log may keep one for long, and those beside it not.
-				Body: bytes.Clone(text),
+				Body: bytes.Clone(e.body),
 			})
-			req.cost += len(text) + messageCost
+			req.cost += len(e.body) + messageCost
 		}
 		c.admit(room, req)
 		if len(req.entries) > 0 {
@@ -269,12 +272,15 @@ func (c *conn) checkClaim(room []byte) *Error {
 	return errNotInRoom()
 }
 
-func (c *conn) checkEntry(refusal *Error, id, text []byte) *Error {
+func (c *conn) checkEntry(refusal *Error, e *wireEntry) *Error {
 	if refusal == nil {
-		refusal = checkMessageID(id)
+		refusal = checkMessageID(e.id)
+	}
+	if refusal == nil && (e.kind != KindText || e.ref != 0) {
+		refusal = errorf(rpc.InvalidArgument, "a record of kind %s cannot be published", e.kind)
 	}
 	if refusal == nil {
-		refusal = checkBody(text, c.session.srv.cfg.MaxBody)
+		refusal = checkBody(e.body, c.session.srv.cfg.MaxBody)
 	}
 	return refusal
 }

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"time"
@@ -295,6 +296,9 @@ func (c *Client) nextLine(it *items, pos Position) (Event, error) {
 	if !before.hasFrom || !before.hasTime {
 		return nil, malformed("the first line of a RECORD does not say who published it, and when")
 	}
+	if l.kind != KindText {
+		return r.special(&l, pos, time.Unix(0, before.time).UTC()), nil
+	}
 	at := len(it.body) - it.fields.Rest() - len(b)
 	shared := it.share(at, len(b))
 	m := it.message(at, len(b))
@@ -307,6 +311,17 @@ func (c *Client) nextLine(it *items, pos Position) (Event, error) {
 		Text:     shared[l.bodyAt : l.bodyAt+len(l.body)],
 	}
 	return m, nil
+}
+
+// special returns the event for a record that is no text.
+func (r *clientRoom) special(l *line, pos Position, t time.Time) Event {
+	if l.kind == KindSettings {
+		var c Change
+		if json.Unmarshal(l.body, &c) == nil { // else it is a later version's
+			return &Changed{Room: r.name, Position: pos, By: r.from, Time: t, Change: c}
+		}
+	}
+	return &Unknown{Room: r.name, Position: pos, From: r.from, Time: t, Kind: l.kind, Ref: l.ref}
 }
 
 // advance checks that pos is the one that comes next (C4).

@@ -8,7 +8,7 @@ import (
 	"github.com/trunkline-go/trunkline/transport"
 )
 
-// An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Sent], [*Rejected],
+// An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Changed], [*Unknown], [*Sent], [*Rejected],
 // [*Presence], [*Members] or [*Left], all of a room, or of the whole client [*Detached] or [*Resumed], after
 // which there may be a [*Gap] in a room.
 type Event interface {
@@ -34,6 +34,16 @@ type Message struct {
 	Time     time.Time // when the server appended it, UTC
 	ID       string    // unique among what its client has published; the Position is what names it for all
 	Text     string
+}
+
+// Unknown is a record of a kind that this version does not know. It has its place among the others, and nothing to show.
+type Unknown struct {
+	Room     string
+	Position Position
+	From     string
+	Time     time.Time // UTC
+	Kind     Kind
+	Ref      uint64 // seq of the record that it refers to; 0: none
 }
 
 // Sent says that a message which this client published is in the log. It comes once for each
@@ -113,6 +123,9 @@ func (e *Joined) RoomName() string { return e.Room }
 
 // RoomName implements [Event].
 func (e *Message) RoomName() string { return e.Room }
+
+// RoomName implements [Event].
+func (e *Unknown) RoomName() string { return e.Room }
 
 // RoomName implements [Event].
 func (e *Sent) RoomName() string { return e.Room }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
@@ -49,8 +50,11 @@ func (h *house) start(cfg chat.Config) {
 	cfg.Domain = h.net.Authority().Domain()
 	h.chat = chat.NewServer(cfg)
 	h.t.Cleanup(h.chat.Close)
+	mux := rpc.NewMux(rpc.Config{})
+	chat.Register(mux, h.chat)
 	h.srv = h.net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
 		transport.StreamChat: h.chat.ServeStream,
+		transport.StreamRPC:  mux.ServeStream,
 	}})
 }
 

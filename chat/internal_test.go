@@ -46,7 +46,7 @@ func FuzzServerFrames(f *testing.F) {
 		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 20}}),
 		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Cursor{Cursor: &chatpb.Cursor{Epoch: 1, Seq: 1 << 63}}}),
 		appendMessage(nil, frameLeave, &chatpb.Leave{Room: []byte("r")}),
-		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "i", "hi"), "j", "ho")),
+		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "j", "ho", KindText, 0)),
 		appendReceived(nil, 3),
 	} {
 		f.Add(b)

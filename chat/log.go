@@ -20,15 +20,17 @@ func (p Position) String() string { return fmt.Sprintf("%d:%d", p.Epoch, p.Seq) 
 // identity never take each other's message ids for their own.
 type Producer [16]byte
 
-// An Entry is a message that is to become a record.
+// An Entry is what is to become a record.
 type Entry struct {
 	From     string // the identity
 	Producer Producer
 	ID       string // 1 to 64 bytes, unique for (room, From, Producer)
+	Kind     Kind
+	Ref      uint64 // seq of the record that it refers to; 0: none
 	Body     []byte // must not be changed any more
 }
 
-// A Record is a message in the log. Body is shared, and must not be changed.
+// A Record is an entry in the log. Body is shared, and must not be changed.
 type Record struct {
 	Position
 	Entry
@@ -41,7 +43,7 @@ type Result struct {
 	Position
 	Time      time.Time // of the record; not set for a duplicate
 	Duplicate bool      // the record had been appended before, at Position
-	Err       *Error    // the entry was refused; rpc.AlreadyExists if its id has another body
+	Err       *Error    // the entry was refused; rpc.AlreadyExists if its id has another body, kind or reference
 }
 
 // An Epoch is a stretch of a room's log.
@@ -56,6 +58,10 @@ type State struct {
 	Head   uint64  // seq of the newest record ever, 0 if there was none
 	First  uint64  // seq of the oldest that is left, Head+1 if none is
 	Epochs []Epoch // all, rising; the last is the one that appends go to
+
+	// Snapshot is what was last given to Append with a record of the room; nil if nothing ever was. It is shared, and must
+	// not be changed.
+	Snapshot []byte
 }
 
 // Epoch returns the number of the epoch that appends go to.
@@ -114,9 +120,12 @@ type Log interface {
 	// alone. Duplicates are found by (room, From, Producer, ID), also inside one call,
 	// in the same step. When it returns, the records are as durable as the log makes them.
 	//
+	// A snapshot that is not nil becomes the room's in the same step, in place of the one before, if any
+	// of the entries becomes a record. It must not be changed any more.
+	//
 	// An [*Error] means that nothing was appended, and goes to the publishers as it is.
 	// With any other error it is not known what was appended.
-	Append(ctx context.Context, room string, head uint64, entries []Entry) ([]Result, error)
+	Append(ctx context.Context, room string, head uint64, entries []Entry, snapshot []byte) ([]Result, error)
 
 	// Read returns records from seq on, without a gap: as many as there are, but no more
 	// than fit into maxBytes of bodies, and one at least. None, if seq is beyond the head. If

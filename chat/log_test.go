@@ -21,7 +21,7 @@ func appendTo(t *testing.T, l chat.Log, room, id, body string) chat.Result {
 	t.Helper()
 	s, err := l.State(t.Context(), room)
 	require.NoError(t, err)
-	res, err := l.Append(t.Context(), room, s.Head, []chat.Entry{{From: "a", ID: id, Body: []byte(body)}})
+	res, err := l.Append(t.Context(), room, s.Head, []chat.Entry{{From: "a", ID: id, Body: []byte(body)}}, nil)
 	require.NoError(t, err)
 	return res[0]
 }
@@ -74,7 +74,7 @@ func TestMemoryLogBoundsRoomsAndMarks(t *testing.T) { // S5
 	stop := l.Watch("c", func(uint64) {}) // a watched room is not one with records
 	appendTo(t, l, "a", "1", "x")
 	appendTo(t, l, "b", "1", "x")
-	_, err := l.Append(t.Context(), "c", 0, []chat.Entry{{ID: "1", Body: []byte("x")}})
+	_, err := l.Append(t.Context(), "c", 0, []chat.Entry{{ID: "1", Body: []byte("x")}}, nil)
 	assert.ErrorIs(t, err, &chat.Error{Code: rpc.ResourceExhausted})
 	stop()
 	for i := range 3 {

@@ -59,11 +59,12 @@ type MemoryLog struct {
 }
 
 type memoryRoom struct {
-	name    string
-	records fifo[memoryRecord]
-	head    uint64
-	bytes   int
-	place   int // in aged, while it has records
+	name     string
+	snapshot []byte
+	records  fifo[memoryRecord]
+	head     uint64
+	bytes    int
+	place    int // in aged, while it has records
 }
 
 type memoryRecord struct {
@@ -85,6 +86,17 @@ func (l *MemoryLog) markKeyLocked(room string, e *Entry) markKey {
 	}
 	l.scratch = b
 	return markKey{maphash.Bytes(l.seeds[0], b), maphash.Bytes(l.seeds[1], b)}
+}
+
+// contentLocked hashes what must be equal in a message that is sent again.
+func (l *MemoryLog) contentLocked(e *Entry) uint64 {
+	hash := maphash.Bytes(l.seeds[0], e.Body)
+	if e.Kind != KindText || e.Ref != 0 {
+		b := binary.AppendUvarint(l.scratch[:0], uint64(e.Kind))
+		b = binary.AppendUvarint(b, e.Ref)
+		hash ^= maphash.Bytes(l.seeds[1], b)
+	}
+	return hash
 }
 
 // A mark remembers a message. A collision of the body's hash, which is seeded, too, would only take one's own
@@ -124,13 +136,13 @@ func (l *MemoryLog) State(_ context.Context, room string) (State, error) {
 	defer l.mu.Unlock()
 	s := State{First: 1, Epochs: []Epoch{{Number: l.cfg.Epoch, First: 1}}}
 	if r := l.rooms[room]; r != nil {
-		s.Head, s.First = r.head, r.first()
+		s.Head, s.First, s.Snapshot = r.head, r.first(), r.snapshot
 	}
 	return s, nil
 }
 
 // Append implements [Log].
-func (l *MemoryLog) Append(_ context.Context, room string, head uint64, entries []Entry) ([]Result, error) {
+func (l *MemoryLog) Append(_ context.Context, room string, head uint64, entries []Entry, snapshot []byte) ([]Result, error) {
 	l.mu.Lock()
 	r := l.rooms[room]
 	switch {
@@ -157,6 +169,9 @@ func (l *MemoryLog) Append(_ context.Context, room string, head uint64, entries 
 		results[i] = l.appendLocked(r, &entries[i], now)
 	}
 	moved := r.head
+	if moved != head && snapshot != nil {
+		r.snapshot = snapshot
+	}
 	l.trimLocked(r)
 	l.mu.Unlock()
 	if moved != head {
@@ -167,10 +182,10 @@ func (l *MemoryLog) Append(_ context.Context, room string, head uint64, entries 
 
 func (l *MemoryLog) appendLocked(r *memoryRoom, e *Entry, now time.Time) Result {
 	key := l.markKeyLocked(r.name, e)
-	hash := maphash.Bytes(l.seeds[0], e.Body)
+	hash := l.contentLocked(e)
 	if m, ok := l.marks[key]; ok {
 		if m.body != hash {
-			return Result{Err: errorf(rpc.AlreadyExists, "the message id was used before, with another text")}
+			return Result{Err: errorf(rpc.AlreadyExists, "the message id was used before, for something else")}
 		}
 		return Result{Position: m.Position, Duplicate: true}
 	}

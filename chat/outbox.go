@@ -103,7 +103,7 @@ func (o *outbox) queueEntryLocked(room, id, text string) {
 	if o.entries == nil {
 		o.entries, o.room = newWriteBuffer(), room
 	}
-	*o.entries = appendEntry(*o.entries, id, text)
+	*o.entries = appendEntry(*o.entries, id, text, KindText, 0)
 	o.startLocked()
 }
 

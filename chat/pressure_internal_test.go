@@ -20,11 +20,11 @@ type countingLog struct {
 	most int
 }
 
-func (l *countingLog) Append(ctx context.Context, room string, head uint64, entries []Entry) ([]Result, error) {
+func (l *countingLog) Append(ctx context.Context, room string, head uint64, entries []Entry, snapshot []byte) ([]Result, error) {
 	l.mu.Lock()
 	l.most = max(l.most, len(entries))
 	l.mu.Unlock()
-	return l.Log.Append(ctx, room, head, entries)
+	return l.Log.Append(ctx, room, head, entries, snapshot)
 }
 
 // sunkConn returns a stream of a session whose writes go nowhere.
@@ -78,7 +78,7 @@ func TestS5ManyEntriesForALongRoom(t *testing.T) {
 	c := sunkConn(t.Context(), srv, "a")
 	body := wire.AppendBytes(nil, fieldRoom, make([]byte, maxPublish(defaultMaxBody)/2))
 	for range len(body) / 2 {
-		body = appendEntry(body, "", "")
+		body = appendEntry(body, "", "", KindText, 0)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

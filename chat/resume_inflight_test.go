@@ -114,7 +114,7 @@ func TestM76ACursorNeedsNoRecordOfItsEpoch(t *testing.T) {
 	for _, n := range []uint64{0, 2} {
 		log := epochs{chat.NewMemoryLog(chat.MemoryLogConfig{Epoch: 1})}
 		for i := range uint64(3) {
-			_, err := log.Append(t.Context(), "lobby", i, []chat.Entry{{From: "x", ID: fmt.Sprint(i), Body: []byte("x")}})
+			_, err := log.Append(t.Context(), "lobby", i, []chat.Entry{{From: "x", ID: fmt.Sprint(i), Body: []byte("x")}}, nil)
 			require.NoError(t, err)
 		}
 		bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {

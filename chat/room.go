@@ -42,6 +42,8 @@ type room struct {
 	burst      burst   // for reuse
 	lastFrom   string  // of the newest record that was encoded
 	lastTime   int64
+	known      *snapshot // of the room, as of head; nil until the log was asked
+	snapshot   []byte    // the same, as the log has it
 
 	mu      sync.RWMutex // guards what follows, which only the actor changes
 	ring    ring
@@ -60,6 +62,7 @@ const (
 	requestLost // the log no longer has what the subscription wants
 	// What members may do may have changed. It is of no session.
 	requestReauthorize
+	requestDo // something else
 )
 
 // A request is what a room is asked to do. It holds one reference to the room.
@@ -74,6 +77,7 @@ type request struct {
 	how     ending          // requestEnd
 	noted   chan<- struct{} // requestEnd: for whoever waits
 	sub     *subscription   // requestLost
+	do      func()          // requestDo
 }
 
 // A member is one session in the room.
@@ -213,6 +217,8 @@ func (r *room) handle(req *request) (freed int) {
 		req.conn.wake()
 	case requestReauthorize:
 		return r.reauthorize()
+	case requestDo:
+		req.do()
 	case requestPublish: // see commit
 	}
 	return freed
@@ -240,6 +246,9 @@ func (r *room) join(req *request) (freed int) {
 		return refuse(refusal, nil)
 	}
 	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
+	if err == nil {
+		err = r.know(&state)
+	}
 	if err == nil {
 		err = r.catchUp(state)
 	}

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -82,6 +83,8 @@ type Server struct {
 	wg     sync.WaitGroup // handlers, actors, and what follows the end of sessions
 
 	counters   counters
+	producer   Producer      // of the records that the server makes
+	changes    atomic.Uint64 // how many it has made
 	generation atomic.Uint64 // of what Authorize has answered; from 1
 
 	mu       sync.Mutex // guards what follows
@@ -106,6 +109,7 @@ func NewServer(cfg Config) *Server {
 		sessions: make(map[*transport.Session]*session),
 	}
 	srv.generation.Store(1)
+	_, _ = rand.Read(srv.producer[:]) // never fails
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	return srv
 }

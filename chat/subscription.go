@@ -242,7 +242,7 @@ func (s *subscription) appendRecords(dst []byte, records []Record) ([]byte, int)
 			size = sizeOwn(rec.ID)
 		} else {
 			withFrom, withTime := rec.differs(before)
-			size = sizeLine(validUTF8(rec.From), rec.Time.UnixNano(), withFrom, withTime, sizeLineRest(rec.ID, rec.Body))
+			size = sizeLine(validUTF8(rec.From), rec.Time.UnixNano(), withFrom, withTime, sizeLineRest(&rec.Entry))
 			before = rec
 		}
 		if n == 0 {
@@ -269,8 +269,8 @@ func (s *subscription) appendRecords(dst []byte, records []Record) ([]byte, int)
 			continue
 		}
 		withFrom, withTime := rec.differs(before)
-		dst = appendLineStart(dst, validUTF8(rec.From), rec.Time.UnixNano(), withFrom, withTime, sizeLineRest(rec.ID, rec.Body))
-		dst = appendLineRest(dst, rec.ID, rec.Body)
+		dst = appendLineStart(dst, validUTF8(rec.From), rec.Time.UnixNano(), withFrom, withTime, sizeLineRest(&rec.Entry))
+		dst = appendLineRest(dst, &rec.Entry)
 		before = rec
 	}
 	s.next = first.Seq + uint64(n)

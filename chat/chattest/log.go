@@ -27,6 +27,8 @@ func Log(t *testing.T, open func(t *testing.T) chat.Log) {
 		"C3 a duplicate has its first position":   duplicates,
 		"C3 an id with another body is refused":   anotherBody,
 		"C3 duplicates inside one append":         duplicatesInOneAppend,
+		"records of any kind":                     kinds,
+		"a snapshot comes with a record":          snapshots,
 		"another server was first":                conflict,
 		"C1 many servers append":                  manyServers,
 		"read in pieces":                          readPieces,
@@ -48,7 +50,7 @@ func add(t *testing.T, l chat.Log, room string, entries ...chat.Entry) []chat.Re
 	t.Helper()
 	s, err := l.State(t.Context(), room)
 	require.NoError(t, err)
-	results, err := l.Append(t.Context(), room, s.Head, entries)
+	results, err := l.Append(t.Context(), room, s.Head, entries, nil)
 	require.NoError(t, err)
 	require.Len(t, results, len(entries))
 	return results
@@ -136,10 +138,49 @@ func duplicatesInOneAppend(t *testing.T, l chat.Log) {
 	assert.Equal(t, uint64(1), state(t, l, "r").Head)
 }
 
+func kinds(t *testing.T, l chat.Log) {
+	edit := entry("a", 1, "e", "")
+	edit.Kind, edit.Ref = chat.KindEdit, 1<<40+1
+	add(t, l, "r", edit)
+	records, err := l.Read(t.Context(), "r", 1, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, records, 1)
+	assert.Empty(t, records[0].Body)
+	records[0].Body = edit.Body // one that is empty may be nil
+	assert.Equal(t, edit, records[0].Entry)
+	assert.True(t, add(t, l, "r", edit)[0].Duplicate)
+	other, another := edit, edit
+	other.Kind, another.Ref = chat.KindDelete, 1
+	for _, res := range add(t, l, "r", other, another, entry("a", 1, "e", "")) {
+		require.NotNil(t, res.Err, "the same id is another message")
+		assert.Equal(t, rpc.AlreadyExists, res.Err.Code)
+	}
+}
+
+func snapshots(t *testing.T, l chat.Log) {
+	appendAt := func(head uint64, id, body string, snapshot []byte) error {
+		_, err := l.Append(t.Context(), "r", head, []chat.Entry{entry("a", 1, id, body)}, snapshot)
+		return err
+	}
+	assert.Nil(t, state(t, l, "r").Snapshot)
+	require.NoError(t, appendAt(0, "i", "x", nil))
+	assert.Nil(t, state(t, l, "r").Snapshot)
+	require.NoError(t, appendAt(1, "j", "x", []byte("one")))
+	require.NoError(t, appendAt(2, "k", "x", nil))
+	assert.Equal(t, "one", string(state(t, l, "r").Snapshot), "it is that of the last record that had one")
+	assert.Error(t, appendAt(1, "l", "x", []byte("two")), "another server was first")
+	require.NoError(t, appendAt(3, "k", "x", []byte("two")), "a duplicate")
+	require.NoError(t, appendAt(3, "k", "y", []byte("two")), "another body")
+	assert.Equal(t, "one", string(state(t, l, "r").Snapshot), "what became no record has no snapshot")
+	require.NoError(t, appendAt(3, "m", "x", []byte{}))
+	assert.Empty(t, state(t, l, "r").Snapshot)
+	assert.Nil(t, state(t, l, "other").Snapshot)
+}
+
 func conflict(t *testing.T, l chat.Log) {
 	add(t, l, "r", entry("a", 1, "i", "x"))
 	for _, head := range []uint64{0, 2} {
-		_, err := l.Append(t.Context(), "r", head, []chat.Entry{entry("a", 1, "j", "y")})
+		_, err := l.Append(t.Context(), "r", head, []chat.Entry{entry("a", 1, "j", "y")}, nil)
 		e, ok := errors.AsType[*chat.ConflictError](err)
 		require.True(t, ok, "%v", err)
 		assert.Equal(t, uint64(1), e.Head)
@@ -156,7 +197,7 @@ func manyServers(t *testing.T, l chat.Log) {
 			head := uint64(0)
 			for i := range each {
 				for {
-					res, err := l.Append(context.WithoutCancel(t.Context()), "r", head, []chat.Entry{entry("a", byte(s), fmt.Sprint(i), "x")})
+					res, err := l.Append(context.WithoutCancel(t.Context()), "r", head, []chat.Entry{entry("a", byte(s), fmt.Sprint(i), "x")}, nil)
 					if e, ok := errors.AsType[*chat.ConflictError](err); ok {
 						head = e.Head
 						continue

@@ -26,9 +26,10 @@ const (
 
 // An appending is a call of Append on its way through the writer.
 type appending struct {
-	room    string
-	head    uint64
-	entries []chat.Entry
+	room     string
+	head     uint64
+	entries  []chat.Entry
+	snapshot []byte
 
 	results []chat.Result
 	moved   uint64 // the room's new head, if it has one
@@ -37,8 +38,8 @@ type appending struct {
 }
 
 // Append implements [chat.Log]. ctx bounds the wait for a place behind the commit under way, and nothing after that.
-func (l *Log) Append(ctx context.Context, room string, head uint64, entries []chat.Entry) ([]chat.Result, error) {
-	a := &appending{room: room, head: head, entries: entries, done: make(chan struct{})}
+func (l *Log) Append(ctx context.Context, room string, head uint64, entries []chat.Entry, snapshot []byte) ([]chat.Result, error) {
+	a := &appending{room: room, head: head, entries: entries, snapshot: snapshot, done: make(chan struct{})}
 	select {
 	case <-l.closing:
 		return nil, closedError()
@@ -226,6 +227,11 @@ func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *C
 	if err := w.exec(ctx, w.beginEpoch, r.id, epoch, begin); err != nil {
 		return err
 	}
+	if a.snapshot != nil {
+		if err := w.exec(ctx, w.setSnapshot, a.snapshot, r.id); err != nil {
+			return err
+		}
+	}
 	if err := w.trimToSize(ctx, &r, cfg, now); err != nil {
 		return err
 	}
@@ -234,11 +240,15 @@ func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *C
 
 // appendEntry appends e to r, whose row is brought up to date later.
 func (w *writer) appendEntry(ctx context.Context, r *room, e *chat.Entry, epoch int64, now time.Time) (chat.Result, error) {
+	body := e.Body
+	if body == nil {
+		body = []byte{} // NULL would say that it has been trimmed
+	}
 	if r.head+1 >= 1<<seqBits {
 		return chat.Result{}, errors.New("the room has as many records as there can be")
 	}
-	hash := hashOf(e.Body)
-	res, err := w.addRecord.ExecContext(ctx, r.key(r.head+1), r.id, epoch, now.UnixNano(), e.From, e.Producer[:], []byte(e.ID), hash, e.Body)
+	hash := hashOf(e)
+	res, err := w.addRecord.ExecContext(ctx, r.key(r.head+1), r.id, epoch, now.UnixNano(), e.From, e.Producer[:], []byte(e.ID), hash, body, int64(e.Kind), int64(e.Ref))
 	if err != nil {
 		return chat.Result{}, err
 	}
@@ -256,14 +266,17 @@ func (w *writer) appendEntry(ctx context.Context, r *room, e *chat.Entry, epoch 
 		return chat.Result{}, err
 	}
 	if had != hash {
-		return chat.Result{Err: &chat.Error{Code: rpc.AlreadyExists, Reason: "the message id was used before, with another text"}}, nil
+		return chat.Result{Err: &chat.Error{Code: rpc.AlreadyExists, Reason: "the message id was used before, for something else"}}, nil
 	}
 	return chat.Result{Position: position(first, seqOf(key)), Duplicate: true}, nil
 }
 
-// hashOf tells texts apart that one sender gave one id. SHA-256 and not something faster, since it is kept for good.
-func hashOf(body []byte) int64 {
-	sum := sha256.Sum256(body)
+// hashOf tells entries apart that one sender gave one id. SHA-256 and not something faster, since it is kept for good.
+func hashOf(e *chat.Entry) int64 {
+	sum := sha256.Sum256(e.Body)
+	if e.Kind != chat.KindText || e.Ref != 0 {
+		sum = sha256.Sum256(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(sum[:], uint64(e.Kind)), e.Ref))
+	}
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 

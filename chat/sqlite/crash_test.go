@@ -66,7 +66,7 @@ func appendNth(l chat.Log, w, n int) (chat.Result, error) {
 	for {
 		res, err := l.Append(context.Background(), roomOf(w), head, []chat.Entry{{
 			From: fmt.Sprint("w", w), Producer: chat.Producer{byte(w + 1)}, ID: strconv.Itoa(n), Body: []byte(text(w, n)),
-		}})
+		}}, nil)
 		if e, ok := errors.AsType[*chat.ConflictError](err); ok {
 			head = e.Head
 			continue

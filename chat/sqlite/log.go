@@ -3,7 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	_ "embed"
+	"embed"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,7 +21,7 @@ import (
 
 const (
 	applicationID = 0x74726e6b // "trnk": PRAGMA application_id
-	version       = 1          // of the schema: PRAGMA user_version
+	version       = 2          // of the schema: PRAGMA user_version
 
 	// busyTimeout is how long another process may have the database, in milliseconds.
 	busyTimeout = 5000
@@ -32,8 +32,10 @@ const (
 	walLimit = "journal_size_limit(8388608)"
 )
 
-//go:embed schema.sql
-var schema string
+// schema has a file N.sql for each version N, which makes it of the one before.
+//
+//go:embed schema
+var schema embed.FS
 
 // A Log is a [chat.Log] in a SQLite database. Make one with [Open]; it is safe for concurrent use, and must be closed.
 type Log struct {
@@ -199,13 +201,23 @@ func vet(ctx context.Context, path string) error {
 	return nil
 }
 
-// migrate makes the schema of an empty database.
+// migrate brings the schema to this version.
 func migrate(ctx context.Context, tx *sql.Tx) error {
 	var v int
 	if err := tx.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&v); err != nil || v == version {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, schema+fmt.Sprintf(`; PRAGMA application_id = %d; PRAGMA user_version = %d`, applicationID, version))
+	for v < version {
+		v++
+		step, err := schema.ReadFile(fmt.Sprintf("schema/%d.sql", v))
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, string(step)); err != nil {
+			return fmt.Errorf("version %d of the schema: %w", v, err)
+		}
+	}
+	_, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA user_version = %d`, applicationID, version))
 	return err
 }
 

@@ -41,7 +41,7 @@ func add(l chat.Log, room, id, body string) (chat.Result, error) {
 	if err != nil {
 		return chat.Result{}, err
 	}
-	res, err := l.Append(context.Background(), room, s.Head, []chat.Entry{{From: "a", ID: id, Body: []byte(body)}})
+	res, err := l.Append(context.Background(), room, s.Head, []chat.Entry{{From: "a", ID: id, Body: []byte(body)}}, nil)
 	if err != nil {
 		return chat.Result{}, err
 	}
@@ -454,7 +454,7 @@ func TestADamagedDatabaseSaysSo(t *testing.T) {
 func TestAClosedLogRefuses(t *testing.T) {
 	l := open(t, newPath(t), sqlite.Config{})
 	require.NoError(t, l.Close())
-	_, err := l.Append(t.Context(), "r", 0, []chat.Entry{{ID: "1", Body: []byte("x")}})
+	_, err := l.Append(t.Context(), "r", 0, []chat.Entry{{ID: "1", Body: []byte("x")}}, nil)
 	assert.ErrorIs(t, err, &chat.Error{Code: rpc.Unavailable})
 	_, err = l.State(t.Context(), "r")
 	assert.Error(t, err)
@@ -573,4 +573,46 @@ func TestABackupWhileOthersAppendIsWhole(t *testing.T) {
 	assert.Equal(t, s.Head+1, next)
 	res := mustAdd(t, old, "r", "new", "x")
 	assert.Equal(t, chat.Position{Epoch: s.Epoch(), Seq: s.Head + 1}, res.Position)
+}
+
+// A database of an earlier version is brought forward as it is opened, and keeps what it has.
+func TestAnEarlierVersionIsBroughtForward(t *testing.T) {
+	path := newPath(t)
+	first, err := os.ReadFile("schema/1.sql")
+	require.NoError(t, err)
+	old := sqlite.Database(t, string(first)+`; PRAGMA application_id = 1953656427; PRAGMA user_version = 1;
+		INSERT INTO epochs VALUES (5);
+		INSERT INTO rooms VALUES (1, 'r', 2, 2, 1, 1);
+		INSERT INTO room_epochs VALUES (1, 5, 1);
+		INSERT INTO records VALUES (1 << 40 | 1, 1, 5, 10, 'a', x'00000000000000000000000000000000', x'31', 0, NULL);
+		INSERT INTO records VALUES (1 << 40 | 2, 1, 5, 10, 'a', x'00000000000000000000000000000000', x'32', 3274422879871479876, x'78')`)
+	require.NoError(t, os.WriteFile(path, old, 0o600))
+	for range 2 {
+		l := open(t, path, sqlite.Config{})
+		s, err := l.State(t.Context(), "r")
+		require.NoError(t, err)
+		assert.Equal(t, chat.State{Head: 2, First: 2, Epochs: []chat.Epoch{{Number: 5, First: 1}}}, s)
+		records, err := l.Read(t.Context(), "r", 2, 100)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"x"}, []string{string(records[0].Body)})
+		again, err := l.Append(t.Context(), "r", 2, []chat.Entry{{From: "a", ID: "2", Body: []byte("x")}}, nil)
+		require.NoError(t, err)
+		assert.True(t, again[0].Duplicate, "%+v", again[0])
+		require.NoError(t, l.Close())
+	}
+}
+
+// A room's snapshot is there after a restart, and in a backup.
+func TestSnapshotsOutliveTheProcess(t *testing.T) {
+	path, copied := newPath(t), newPath(t)
+	l := open(t, path, sqlite.Config{})
+	_, err := l.Append(t.Context(), "r", 0, []chat.Entry{{From: "a", ID: "1", Body: []byte("x")}}, []byte("as it is"))
+	require.NoError(t, err)
+	require.NoError(t, sqlite.Backup(t.Context(), path, copied))
+	require.NoError(t, l.Close())
+	for _, path := range []string{path, copied} {
+		s, err := open(t, path, sqlite.Config{}).State(t.Context(), "r")
+		require.NoError(t, err)
+		assert.Equal(t, "as it is", string(s.Snapshot))
+	}
 }

@@ -21,8 +21,10 @@ func (l *Log) State(ctx context.Context, name string) (chat.State, error) {
 			return err
 		}
 		s = chat.State{Head: uint64(r.head), First: uint64(r.first)}
-		s.Epochs, err = epochsOf(ctx, tx, &r)
-		return err
+		if s.Epochs, err = epochsOf(ctx, tx, &r); err != nil || r.id == 0 {
+			return err
+		}
+		return tx.QueryRowContext(ctx, `SELECT snapshot FROM rooms WHERE id = ?`, r.id).Scan(&s.Snapshot)
 	})
 	return s, err
 }
@@ -85,17 +87,17 @@ func (l *Log) Read(ctx context.Context, name string, seq uint64, maxBytes int) (
 }
 
 func readRecords(ctx context.Context, tx *sql.Tx, r *room, seq int64, maxBytes int) ([]chat.Record, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT key, epoch, time, sender, producer, message, body FROM records WHERE key >= ? AND key <= ? ORDER BY key`, r.key(seq), r.key(r.head))
+	rows, err := tx.QueryContext(ctx, `SELECT key, epoch, time, sender, producer, message, kind, ref, body FROM records WHERE key >= ? AND key <= ? ORDER BY key`, r.key(seq), r.key(r.head))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
 	var records []chat.Record
 	for bytes := 0; rows.Next(); seq++ {
-		var key, epoch, nanos int64
+		var key, epoch, nanos, kind, ref int64
 		var producer, id sql.RawBytes
 		var rec chat.Record
-		if err := rows.Scan(&key, &epoch, &nanos, &rec.From, &producer, &id, &rec.Body); err != nil {
+		if err := rows.Scan(&key, &epoch, &nanos, &rec.From, &producer, &id, &kind, &ref, &rec.Body); err != nil {
 			return nil, err
 		}
 		if key != r.key(seq) || len(producer) != len(rec.Producer) {
@@ -106,7 +108,7 @@ func readRecords(ctx context.Context, tx *sql.Tx, r *room, seq int64, maxBytes i
 			break
 		}
 		rec.Position, rec.Time = position(epoch, seq), time.Unix(0, nanos).UTC()
-		rec.Producer, rec.ID = chat.Producer(producer), string(id)
+		rec.Producer, rec.ID, rec.Kind, rec.Ref = chat.Producer(producer), string(id), chat.Kind(kind), uint64(ref)
 		records = append(records, rec)
 	}
 	return records, rows.Err()

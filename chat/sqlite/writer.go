@@ -22,6 +22,7 @@ type writer struct {
 
 	begin, commit, rollback                *sql.Stmt
 	room, countRooms, addRoom, setRoom     *sql.Stmt
+	setSnapshot                            *sql.Stmt
 	epoch, beginEpoch                      *sql.Stmt
 	addRecord, duplicate                   *sql.Stmt
 	sizes, sumSizes, trim                  *sql.Stmt
@@ -48,9 +49,10 @@ func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
 		{&w.countRooms, `SELECT count(*) FROM rooms`},
 		{&w.addRoom, `INSERT INTO rooms (name, head, first, oldest, bytes) VALUES (?, 0, 1, 1, 0) RETURNING id`},
 		{&w.setRoom, `UPDATE rooms SET head = ?, first = ?, oldest = ?, bytes = ? WHERE id = ?`},
+		{&w.setSnapshot, `UPDATE rooms SET snapshot = ? WHERE id = ?`},
 		{&w.epoch, `SELECT max(number) FROM epochs`},
 		{&w.beginEpoch, `INSERT OR IGNORE INTO room_epochs VALUES (?, ?, ?)`},
-		{&w.addRecord, `INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, producer, message, sender) DO NOTHING`},
+		{&w.addRecord, `INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, producer, message, sender) DO NOTHING`},
 		{&w.duplicate, `SELECT key, epoch, hash FROM records WHERE room = ? AND producer = ? AND message = ? AND sender = ?`},
 		{&w.sizes, `SELECT length(body) FROM records WHERE key >= ? AND key < ? ORDER BY key`},
 		{&w.sumSizes, `SELECT coalesce(sum(length(body)), 0) FROM records WHERE key >= ? AND key < ?`},

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 
+	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/rpc/health"
 	"github.com/trunkline-go/trunkline/rpc/reflection"
@@ -55,6 +57,17 @@ func (ms *methods) describe() {
 	}})
 	handle(ms, forSessions, reflection.List, r.List)
 	handle(ms, forSessions, reflection.Describe, r.Describe)
+}
+
+// serveRooms adds the methods of rooms, which ask of each room who may do what in it.
+func (ms *methods) serveRooms(rooms *chat.Server) {
+	before := ms.mux.Methods()
+	chat.Register(ms.mux, rooms)
+	for _, name := range ms.mux.Methods() {
+		if !slices.Contains(before, name) {
+			ms.rights[name] = forEveryone
+		}
+	}
 }
 
 // reportHealth adds the methods that say how h does: the server as a whole, and each service of which a

@@ -140,6 +140,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 	own := builtins(calls, guard)
 	rooms := chat.NewServer(chats)
 	defer rooms.Close()
+	own.serveRooms(rooms)
 	cfg := &transport.Config{
 		Credentials:       cred,
 		Addr:              *listen,

@@ -30,7 +30,7 @@ func lines(t *testing.T, epoch uint64, n int) chat.Log {
 	t.Helper()
 	log := chat.NewMemoryLog(chat.MemoryLogConfig{Epoch: epoch})
 	for i := range n {
-		_, err := log.Append(t.Context(), "r", uint64(i), []chat.Entry{{From: "x", ID: fmt.Sprint(i), Body: []byte(strings.Repeat("x", 1000))}})
+		_, err := log.Append(t.Context(), "r", uint64(i), []chat.Entry{{From: "x", ID: fmt.Sprint(i), Body: []byte(strings.Repeat("x", 1000))}}, nil)
 		require.NoError(t, err)
 	}
 	return log

@@ -403,12 +403,15 @@ func (x *Publish) GetEntries() []*Entry {
 	return nil
 }
 
-// Entry is a message that is to become a record.
+// Entry is what is to become a record.
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 64 bytes, unique for the producer.
-	MessageId     []byte `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	Body          []byte `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	MessageId []byte `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Body      []byte `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	// What the record is to be, and the seq of the one that it refers to. Kinds are in PROTOCOL.md.
+	Kind          uint64 `protobuf:"varint,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	Ref           uint64 `protobuf:"varint,4,opt,name=ref,proto3" json:"ref,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -455,6 +458,20 @@ func (x *Entry) GetBody() []byte {
 		return x.Body
 	}
 	return nil
+}
+
+func (x *Entry) GetKind() uint64 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *Entry) GetRef() uint64 {
+	if x != nil {
+		return x.Ref
+	}
+	return 0
 }
 
 // Received tells how much of what counts has been consumed, and so lets more be sent.
@@ -908,7 +925,10 @@ type Line struct {
 	MessageId []byte `protobuf:"bytes,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	Body      []byte `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
 	// It was published by this very session, and has the message id alone.
-	Own           bool `protobuf:"varint,5,opt,name=own,proto3" json:"own,omitempty"`
+	Own bool `protobuf:"varint,5,opt,name=own,proto3" json:"own,omitempty"`
+	// What the record is, and the seq of the one that it refers to. Kinds are in PROTOCOL.md.
+	Kind          uint64 `protobuf:"varint,6,opt,name=kind,proto3" json:"kind,omitempty"`
+	Ref           uint64 `protobuf:"varint,8,opt,name=ref,proto3" json:"ref,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -976,6 +996,20 @@ func (x *Line) GetOwn() bool {
 		return x.Own
 	}
 	return false
+}
+
+func (x *Line) GetKind() uint64 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *Line) GetRef() uint64 {
+	if x != nil {
+		return x.Ref
+	}
+	return 0
 }
 
 // Presence says that an identity came or went.
@@ -1111,11 +1145,13 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\aPublish\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x1a\n" +
 	"\bproducer\x18\x02 \x01(\fR\bproducer\x122\n" +
-	"\aentries\x18\x03 \x03(\v2\x18.trunkline.chat.v1.EntryR\aentriesJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\x06\x10\a\":\n" +
+	"\aentries\x18\x03 \x03(\v2\x18.trunkline.chat.v1.EntryR\aentriesJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"`\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\fR\tmessageId\x12\x12\n" +
-	"\x04body\x18\x02 \x01(\fR\x04body\" \n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\x04R\x04kind\x12\x10\n" +
+	"\x03ref\x18\x04 \x01(\x04R\x03ref\" \n" +
 	"\bReceived\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\x8a\x01\n" +
 	"\x06Joined\x12\x12\n" +
@@ -1153,16 +1189,18 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12-\n" +
-	"\x05lines\x18\x04 \x03(\v2\x17.trunkline.chat.v1.LineR\x05lines\"\x9b\x01\n" +
+	"\x05lines\x18\x04 \x03(\v2\x17.trunkline.chat.v1.LineR\x05lines\"\xbb\x01\n" +
 	"\x04Line\x12\x17\n" +
 	"\x04from\x18\x01 \x01(\tH\x00R\x04from\x88\x01\x01\x12\x17\n" +
 	"\x04time\x18\x02 \x01(\x03H\x01R\x04time\x88\x01\x01\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x03 \x01(\fR\tmessageId\x12\x12\n" +
 	"\x04body\x18\x04 \x01(\fR\x04body\x12\x10\n" +
-	"\x03own\x18\x05 \x01(\bR\x03ownB\a\n" +
+	"\x03own\x18\x05 \x01(\bR\x03own\x12\x12\n" +
+	"\x04kind\x18\x06 \x01(\x04R\x04kind\x12\x10\n" +
+	"\x03ref\x18\b \x01(\x04R\x03refB\a\n" +
 	"\x05_fromB\a\n" +
-	"\x05_timeJ\x04\b\x06\x10\aJ\x04\b\a\x10\b\"\xcb\x01\n" +
+	"\x05_timeJ\x04\b\a\x10\b\"\xcb\x01\n" +
 	"\bPresence\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x10\n" +
 	"\x03who\x18\x02 \x01(\tR\x03who\x127\n" +
