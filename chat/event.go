@@ -16,6 +16,20 @@ type Event interface {
 	RoomName() string
 }
 
+// PositionOf returns the position of the record that an event is: a [*Message], [*Changed] or [*Unknown]. Those of a room
+// come in the order of the log, and with what [*Sent] tells of there is one for each (C4).
+func PositionOf(e Event) (p Position, ok bool) {
+	switch e := e.(type) {
+	case *Message:
+		return e.Position, true
+	case *Changed:
+		return e.Position, true
+	case *Unknown:
+		return e.Position, true
+	}
+	return Position{}, false
+}
+
 // Joined says that a JOIN was carried out. What follows begins with the record Next.
 type Joined struct {
 	Room    string

@@ -80,6 +80,26 @@ type messageEvent struct {
 	Text string    `json:"text"`
 }
 
+type changedEvent struct {
+	recordEvent
+	chat.Change
+}
+
+// A recordEvent is what the events of records that are no texts have in common.
+type recordEvent struct {
+	Type string    `json:"type"` // "changed": the room's settings
+	Room string    `json:"room"`
+	Seq  uint64    `json:"seq"`
+	By   string    `json:"by"`
+	Time time.Time `json:"time"`
+}
+
+type unknownEvent struct {
+	recordEvent // "unknown": a record of a later version's kind
+
+	Kind chat.Kind `json:"kind"`
+}
+
 type sentEvent struct {
 	Type      string `json:"type"` // "sent"
 	Room      string `json:"room"`
@@ -177,6 +197,20 @@ func (e *membersEvent) line() string {
 
 func (e *leftEvent) line() string { return "* left " + e.Room }
 
+func (e *changedEvent) line() string {
+	switch {
+	case e.What == chat.ChangeTopic && e.Topic == "":
+		return fmt.Sprintf("* %s: %s has removed the topic", e.Room, e.By)
+	case e.What == chat.ChangeTopic:
+		return fmt.Sprintf("* %s: %s has set the topic: %s", e.Room, e.By, e.Topic)
+	}
+	return fmt.Sprintf("* %s: %s has changed the room (%s)", e.Room, e.By, e.What)
+}
+
+func (e *unknownEvent) line() string {
+	return fmt.Sprintf("* %s: record %d is of a kind that this version does not know", e.Room, e.Seq)
+}
+
 // eventOf returns what is printed for an event of the chat client.
 func eventOf(e chat.Event) event {
 	switch e := e.(type) {
@@ -184,6 +218,10 @@ func eventOf(e chat.Event) event {
 		return &joinedEvent{"joined", e.Room, e.Epoch, e.Head, e.Members}
 	case *chat.Message:
 		return &messageEvent{"message", e.Room, e.Position.Seq, e.From, e.Time, e.ID, e.Text}
+	case *chat.Changed:
+		return &changedEvent{recordEvent{"changed", e.Room, e.Position.Seq, e.By, e.Time}, e.Change}
+	case *chat.Unknown:
+		return &unknownEvent{recordEvent{"unknown", e.Room, e.Position.Seq, e.From, e.Time}, e.Kind}
 	case *chat.Sent:
 		return &sentEvent{"sent", e.Room, e.Position.Seq, e.ID, e.Duplicate}
 	case *chat.Rejected:

@@ -30,6 +30,12 @@ func TestGoldenEvents(t *testing.T) {
 		`{"type":"gap","room":"lobby","after":4,"code":"OutOfRange","reason":"x","epoch":1,"head":9,"first":7}`: eventOf(&chat.Gap{
 			Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.OutOfRange, Reason: "x", Epoch: 1, Head: 9, First: 7,
 		}),
+		`{"type":"changed","room":"lobby","seq":9,"by":"bob","time":"2000-01-02T03:04:05.006Z","what":"topic","topic":"tea"}`: eventOf(&chat.Changed{
+			Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, By: "bob", Time: at, Change: chat.Change{What: chat.ChangeTopic, Topic: "tea"},
+		}),
+		`{"type":"unknown","room":"lobby","seq":9,"by":"bob","time":"2000-01-02T03:04:05.006Z","kind":99}`: eventOf(&chat.Unknown{
+			Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, From: "bob", Time: at, Kind: 99, Ref: 3,
+		}),
 		`{"type":"sent","room":"lobby","seq":9,"id":"y","duplicate":false}`:                                                          eventOf(&chat.Sent{Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, ID: "y"}),
 		`{"type":"rejected","room":"lobby","request":"publish","id":"z","code":"InvalidArgument","reason":"no"}`:                     eventOf(&chat.Rejected{Room: "lobby", Request: chat.RequestPublish, ID: "z", Code: rpc.InvalidArgument, Reason: "no"}),
 		`{"type":"presence","room":"lobby","who":"bob","state":"lost"}`:                                                              eventOf(&chat.Presence{Room: "lobby", Who: "bob", State: chat.PresenceLost}),
@@ -177,8 +183,12 @@ func TestLinesOfABreak(t *testing.T) {
 		"* connection lost: no answer; trying again…":       detached(&transport.Error{Code: transport.Lost, Reason: "no answer"}),
 		"* connection aborted (Internal): x; trying again…": detached(&transport.Error{Code: transport.Internal, Reason: "x"}),
 		"* the server goes away; trying again…":             detached(&transport.Error{Code: transport.Drained}),
-		"* back": &resumedEvent{Kept: true},
-		"* lines of lobby after 4 are gone, it goes on with 7": eventOf(&chat.Gap{Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.OutOfRange, First: 7}),
+		"* back":                                &resumedEvent{Kept: true},
+		"* lobby: bob has set the topic: tea":   eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: chat.ChangeTopic, Topic: "tea"}}),
+		"* lobby: bob has removed the topic":    eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: chat.ChangeTopic}}),
+		"* lobby: bob has changed the room (x)": eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: "x"}}),
+		"* lobby: record 9 is of a kind that this version does not know": eventOf(&chat.Unknown{Room: "lobby", Position: chat.Position{Seq: 9}}),
+		"* lines of lobby after 4 are gone, it goes on with 7":           eventOf(&chat.Gap{Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.OutOfRange, First: 7}),
 		"* the log of lobby may have lost lines; what it has follows, from 1": eventOf(&chat.Gap{
 			Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.DataLoss, First: 1,
 		}),

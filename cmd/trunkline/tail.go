@@ -141,17 +141,19 @@ func (t *tailing) run(client *chat.Client) error {
 		if err != nil {
 			return t.patience.explain(err, 0)
 		}
+		if pos, ok := chat.PositionOf(event); ok {
+			t.out.print(eventOf(event))
+			if err := t.keep(pos); err != nil {
+				return err
+			}
+			if !t.follow && pos.Seq >= head {
+				return nil
+			}
+			continue
+		}
 		switch e := event.(type) {
 		case *chat.Joined:
 			if head = e.Head; !t.follow && e.Next > head {
-				return nil
-			}
-		case *chat.Message:
-			t.out.print(eventOf(e))
-			if err := t.keep(e.Position); err != nil {
-				return err
-			}
-			if !t.follow && e.Position.Seq >= head {
 				return nil
 			}
 		case *chat.Gap:

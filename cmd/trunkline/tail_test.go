@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -49,6 +50,28 @@ func (r *slowReader) Write(p []byte) (int, error) {
 		<-r.goOn
 	}
 	return r.got.Write(p)
+}
+
+// C4: tail ends with the log's newest record, also if that is no line.
+func TestC4TailEndsWithWhateverIsTheHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := transporttest.New(t, 20*time.Millisecond)
+		log := lines(t, 1, 2)
+		_, err := log.Append(t.Context(), "r", 2, []chat.Entry{{From: "x", ID: "topic", Kind: chat.KindSettings, Body: []byte(`{"what":"topic","topic":"tea"}`)}}, nil)
+		require.NoError(t, err)
+		server := serveRooms(t, network, log, transport.Config{})
+		client, err := chat.NewClient(t.Context(), network.Dial(server, "alice", transport.Config{}), chat.ClientConfig{})
+		require.NoError(t, err)
+		out, cursor := &strings.Builder{}, filepath.Join(t.TempDir(), "r.cursor")
+		tail := &tailing{room: "r", from: chat.Last(2), cursor: cursor, out: &printer{stderr: io.Discard, out: out}, patience: newPatience(t.Context(), time.Minute)}
+		defer tail.patience.stop()
+		require.NoError(t, tail.run(client))
+		assert.Contains(t, out.String(), "* r: x has set the topic: tea\n")
+		pos, known, err := readCursor(cursor)
+		require.NoError(t, err)
+		assert.True(t, known)
+		assert.Equal(t, chat.Position{Epoch: 1, Seq: 3}, pos, "and next time it begins behind that")
+	})
 }
 
 // Who reads up to a head, and is cut off while the log is exchanged for one that has less, reads what that has, and ends
