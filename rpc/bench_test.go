@@ -135,6 +135,17 @@ func BenchmarkStream(b *testing.B) {
 			}
 		})
 	}
+	b.Run("into", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(message)))
+		in, err := flood.Call(ctx, client, &Text{N: b.N})
+		require.NoError(b, err)
+		var m rpc.Raw
+		for err == nil {
+			err = in.RecvInto(&m)
+		}
+		require.ErrorIs(b, err, io.EOF)
+	})
 	b.Run("turns", func(b *testing.B) {
 		s, err := pipe.Call(ctx, client)
 		require.NoError(b, err)

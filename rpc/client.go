@@ -365,10 +365,10 @@ func (c *clientCall) invoke(req, res any) error {
 
 // receiveOnly receives a response of one message.
 func (c *clientCall) receiveOnly(res any) error {
-	err := c.recv(res)
+	err := c.recv(res, false)
 	answered := err == nil
 	if answered {
-		err = c.recv(nil)
+		err = c.recv(nil, false)
 	}
 	if c.opts.header != nil {
 		*c.opts.header = c.header
@@ -388,9 +388,13 @@ func (c *clientCall) receiveOnly(res any) error {
 }
 
 // recv receives the next message into m, unless m is nil. It returns io.EOF at the end of
-// a call that succeeded, and an *Error at any other end.
-func (c *clientCall) recv(m any) error {
-	if err := c.advance(m != nil && keeps(c.opts.format, m)); err != nil {
+// a call that succeeded, and an *Error at any other end. With lend m may share memory with the stream until the
+// next recv, and has been used before.
+func (c *clientCall) recv(m any, lend bool) error {
+	if lend {
+		clearUsed(c.opts.format, m)
+	}
+	if err := c.advance(m != nil && !lend && keeps(c.opts.format, m)); err != nil {
 		return err
 	}
 	c.held = false
@@ -403,13 +407,13 @@ func (c *clientCall) recv(m any) error {
 			c.close()
 		}
 	}()
-	err := c.decodeHeld(m)
+	err := c.decodeHeld(m, lend)
 	returned = true
 	return err
 }
 
 // decodeHeld decodes the message that is held into m.
-func (c *clientCall) decodeHeld(m any) error {
+func (c *clientCall) decodeHeld(m any, lend bool) error {
 	c.size = len(c.body)
 	var err error
 	if c.packed {
@@ -417,7 +421,7 @@ func (c *clientCall) decodeHeld(m any) error {
 		defer func() { c.str.Unhold(held) }()
 		c.size, err = decodeCompressed(c.str, &held, c.z, c.body, c.opts.maxMessage, c.opts.format, m, false)
 	} else {
-		err = decode(c.body, c.own, c.opts.format, m, false)
+		err = decode(c.body, c.own || lend, c.opts.format, m, false)
 	}
 	switch {
 	case errors.Is(err, ErrTooLong):

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -96,6 +97,19 @@ func encode(b []byte, f format, m any) ([]byte, error) {
 		return append(b, text...), err
 	}
 	return nil, fmt.Errorf("codec %q does not fit %T", f.name, m)
+}
+
+// clearUsed makes m, a pointer, what it was when it was new, unless decoding does so.
+func clearUsed(f format, m any) {
+	switch p := m.(type) {
+	case *Raw:
+	case proto.Message:
+		if f.codec != nil {
+			proto.Reset(p)
+		}
+	default:
+		reflect.ValueOf(m).Elem().SetZero()
+	}
 }
 
 // decode sets m, a pointer, to the message in b. It keeps parts of b only if that is m's own. With strict, JSON

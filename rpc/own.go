@@ -44,7 +44,9 @@ func unmarshalOwn(b []byte, m proto.Message) error {
 	if field == nil {
 		return proto.Unmarshal(b, m)
 	}
-	if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(rest, m); err != nil {
+	if len(rest) == 0 {
+		proto.Reset(m)
+	} else if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(rest, m); err != nil {
 		return err
 	}
 	m.ProtoReflect().Set(field, protoreflect.ValueOfBytes(value))

@@ -156,21 +156,21 @@ func (r *resumption) final(err *Error) *Error {
 }
 
 // recv is clientCall.recv over all the calls.
-func (r *resumption) recv(m any) error {
+func (r *resumption) recv(m any, lend bool) error {
 	returned := false
 	defer func() {
 		if !returned { // a hook has panicked, say
 			r.close()
 		}
 	}()
-	err := r.next(m)
+	err := r.next(m, lend)
 	returned = true
 	return err
 }
 
-func (r *resumption) next(m any) error {
+func (r *resumption) next(m any, lend bool) error {
 	for r.err == nil {
-		err := r.call.recv(m)
+		err := r.call.recv(m, lend)
 		if err == nil {
 			err = r.hooks.sees(m, r.call.size, true)
 			if err == nil {

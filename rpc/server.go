@@ -225,7 +225,7 @@ func (c *serverCall) describe() Call {
 
 // request receives the one message of a request, and marks the call as started.
 func (c *serverCall) request(m any) error {
-	switch err := c.recv(m); {
+	switch err := c.recv(m, false); {
 	case errors.Is(err, io.EOF):
 		return Errorf(InvalidArgument, "request without a message")
 	case err != nil:
@@ -247,12 +247,16 @@ func (c *serverCall) request(m any) error {
 	return nil
 }
 
-// recv receives one message, or io.EOF.
-func (c *serverCall) recv(m any) error {
+// recv receives one message, or io.EOF. With lend m may share memory with the stream until the next recv,
+// and has been used before.
+func (c *serverCall) recv(m any, lend bool) error {
 	if !c.receiving.enter() {
 		return errReturned
 	}
 	defer c.receiving.leave()
+	if lend {
+		clearUsed(*c.format, m)
+	}
 	var t transport.FrameType
 	var body []byte
 	var own bool
@@ -260,7 +264,7 @@ func (c *serverCall) recv(m any) error {
 	if c.holds[0] > 0 { // of a compressed message
 		_ = c.hold(0, 0)
 	}
-	if c.decompressor() == nil && keeps(*c.format, m) {
+	if !lend && c.decompressor() == nil && keeps(*c.format, m) {
 		t, body, own, err = c.str.ReadOwnFrame(c.limit)
 	} else {
 		t, body, err = c.str.ReadFrame(c.limit)
@@ -271,7 +275,7 @@ func (c *serverCall) recv(m any) error {
 	switch t {
 	case frameData:
 		c.size = len(body)
-		err = decode(body, own, *c.format, m, true)
+		err = decode(body, own || lend, *c.format, m, true)
 	case frameCompressed:
 		c.size, err = decodeCompressed(c.str, &c.holds[0], c.decompressor(), body, c.mux.cfg.MaxMessage, *c.format, m, true)
 	default:

@@ -88,7 +88,11 @@ func newTrunklineServer(suite string, keys *keySet, log chat.Log, change func(cf
 		if err != nil {
 			return err
 		}
-		return r.serve(func(msg []byte) error { return out.Send(&bytesValue{Value: msg}) })
+		var m bytesValue
+		return r.serve(func(msg []byte) error {
+			m.Value = msg
+			return out.Send(&m)
+		})
 	})
 	rpc.Handle(mux, methodPingPong, func(_ context.Context, s *rpc.Stream[bytesValue, bytesValue]) error {
 		for msg, err := range s.All() {
@@ -157,7 +161,12 @@ func (c *trunklineRPC) stream(ctx context.Context, req streamRequest, each func(
 		return err
 	}
 	defer in.Close()
-	for msg, err := range in.All() {
+	var msg bytesValue
+	for {
+		err := in.RecvInto(&msg)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -165,7 +174,6 @@ func (c *trunklineRPC) stream(ctx context.Context, req streamRequest, each func(
 			return err
 		}
 	}
-	return nil
 }
 
 func (c *trunklineRPC) exchange() (func([]byte) ([]byte, error), func() error, error) {
