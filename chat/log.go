@@ -132,6 +132,10 @@ type Log interface {
 	// the record at seq has been trimmed, the error is an [*Error] with rpc.OutOfRange.
 	Read(ctx context.Context, room string, seq uint64, maxBytes int) ([]Record, error)
 
+	// ReadBack is Read the other way: it returns the records up to the one at seq, in their order and without a gap, as many as
+	// there are, but at most n, and no more than fit into maxBytes of bodies, and one at least.
+	ReadBack(ctx context.Context, room string, seq uint64, n, maxBytes int) ([]Record, error)
+
 	// Watch calls moved after records were appended to room, by whichever server, with the
 	// seq of the newest. moved does not block, and may be called for each append or once for
 	// many, in any order. Nothing is called any more when stop has returned.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -266,17 +267,13 @@ func (h *roomHeap) Pop() any {
 func (l *MemoryLog) Read(_ context.Context, room string, seq uint64, maxBytes int) ([]Record, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := l.rooms[room]
-	if r == nil || seq > r.head {
-		return nil, nil
-	}
-	first := r.first()
-	if seq < first {
-		return nil, errorf(rpc.OutOfRange, "record %d has been trimmed, the first left is %d", seq, first)
+	r, at, err := l.findLocked(room, seq)
+	if r == nil || err != nil {
+		return nil, err
 	}
 	var out []Record
 	bytes := 0
-	for i := int(seq - first); i < r.records.len(); i++ {
+	for i := at; i < r.records.len(); i++ {
 		rec := r.records.at(i)
 		bytes += len(rec.Body)
 		if len(out) > 0 && bytes > maxBytes {
@@ -285,6 +282,42 @@ func (l *MemoryLog) Read(_ context.Context, room string, seq uint64, maxBytes in
 		out = append(out, rec.Record)
 	}
 	return out, nil
+}
+
+// ReadBack implements [Log].
+func (l *MemoryLog) ReadBack(_ context.Context, room string, seq uint64, n, maxBytes int) ([]Record, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, at, err := l.findLocked(room, seq)
+	if r == nil || err != nil {
+		return nil, err
+	}
+	var out []Record
+	bytes := 0
+	for i := at; i >= 0 && len(out) < n; i-- {
+		rec := r.records.at(i)
+		bytes += len(rec.Body)
+		if len(out) > 0 && bytes > maxBytes {
+			break
+		}
+		out = append(out, rec.Record)
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+// findLocked returns the room that has the record at seq, and where in its records that is. Without a room and an error it
+// is beyond the head.
+func (l *MemoryLog) findLocked(room string, seq uint64) (r *memoryRoom, at int, err error) {
+	r = l.rooms[room]
+	if r == nil || seq > r.head {
+		return nil, 0, nil
+	}
+	first := r.first()
+	if seq < first {
+		return nil, 0, errorf(rpc.OutOfRange, "record %d has been trimmed, the first left is %d", seq, first)
+	}
+	return r, int(seq - first), nil
 }
 
 // Watch implements [Log].

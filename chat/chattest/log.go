@@ -32,6 +32,7 @@ func Log(t *testing.T, open func(t *testing.T) chat.Log) {
 		"another server was first":                conflict,
 		"C1 many servers append":                  manyServers,
 		"read in pieces":                          readPieces,
+		"read backwards":                          readBack,
 		"bodies and names are kept as they are":   verbatim,
 		"watch":                                   watch,
 		"times are those of the server's clock":   times,
@@ -238,6 +239,37 @@ func readPieces(t *testing.T, l chat.Log) {
 			assert.Equal(t, tt.seq+uint64(i), rec.Seq)
 		}
 	}
+}
+
+func readBack(t *testing.T, l chat.Log) {
+	for i := range 10 {
+		add(t, l, "r", entry("a", 1, fmt.Sprint(i), string(make([]byte, 100))))
+	}
+	add(t, l, "other", entry("a", 1, "i", "x"))
+	for _, tt := range []struct {
+		seq   uint64
+		n     int
+		bytes int
+		want  int
+	}{{10, 100, 1 << 20, 10}, {10, 3, 1 << 20, 3}, {7, 100, 1 << 20, 7}, {7, 100, 350, 3}, {7, 2, 350, 2}, {7, 100, 0, 1}, {1, 5, 1 << 20, 1}, {11, 5, 1 << 20, 0}, {1 << 63, 5, 1 << 20, 0}} {
+		records, err := l.ReadBack(t.Context(), "r", tt.seq, tt.n, tt.bytes)
+		require.NoError(t, err)
+		require.Len(t, records, tt.want, "%+v", tt)
+		for i, rec := range records {
+			assert.Equal(t, tt.seq-uint64(len(records)-1-i), rec.Seq)
+		}
+		if len(records) == 0 {
+			continue
+		}
+		forth, err := l.Read(t.Context(), "r", records[0].Seq, 1<<20)
+		require.NoError(t, err)
+		assert.Equal(t, forth[:len(records)], records)
+	}
+	_, err := l.ReadBack(t.Context(), "r", 0, 5, 1<<20)
+	assert.ErrorIs(t, err, &chat.Error{Code: rpc.OutOfRange}, "there is none before the first")
+	records, err := l.ReadBack(t.Context(), "never seen", 1, 5, 1<<20)
+	require.NoError(t, err)
+	assert.Empty(t, records)
 }
 
 func verbatim(t *testing.T, l chat.Log) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/trunkline-go/trunkline/chat"
@@ -71,6 +72,22 @@ func epochsOf(ctx context.Context, tx *sql.Tx, r *room) ([]chat.Epoch, error) {
 
 // Read implements [chat.Log].
 func (l *Log) Read(ctx context.Context, name string, seq uint64, maxBytes int) ([]chat.Record, error) {
+	return l.readAt(ctx, name, seq, func(tx *sql.Tx, r *room) ([]chat.Record, error) {
+		return readRecords(ctx, tx, r, int64(seq), 1, maxBytes, selectRecord+` WHERE key >= ? AND key <= ? ORDER BY key`, r.key(int64(seq)), r.key(r.head))
+	})
+}
+
+// ReadBack implements [chat.Log].
+func (l *Log) ReadBack(ctx context.Context, name string, seq uint64, n, maxBytes int) ([]chat.Record, error) {
+	return l.readAt(ctx, name, seq, func(tx *sql.Tx, r *room) ([]chat.Record, error) {
+		records, err := readRecords(ctx, tx, r, int64(seq), -1, maxBytes, selectRecord+` WHERE key >= ? AND key <= ? ORDER BY key DESC LIMIT ?`, r.key(r.first), r.key(int64(seq)), n)
+		slices.Reverse(records)
+		return records, err
+	})
+}
+
+// readAt calls read with the room that has the record at seq, if there is one.
+func (l *Log) readAt(ctx context.Context, name string, seq uint64, read func(tx *sql.Tx, r *room) ([]chat.Record, error)) ([]chat.Record, error) {
 	var records []chat.Record
 	err := l.snapshot(ctx, func(tx *sql.Tx) error {
 		r, err := roomIn(tx.QueryRowContext(ctx, selectRoom, name), name)
@@ -80,20 +97,24 @@ func (l *Log) Read(ctx context.Context, name string, seq uint64, maxBytes int) (
 		if int64(seq) < r.first {
 			return &chat.Error{Code: rpc.OutOfRange, Reason: fmt.Sprintf("record %d has been trimmed, the first left is %d", seq, r.first)}
 		}
-		records, err = readRecords(ctx, tx, &r, int64(seq), maxBytes)
+		records, err = read(tx, &r)
 		return err
 	})
 	return records, err
 }
 
-func readRecords(ctx context.Context, tx *sql.Tx, r *room, seq int64, maxBytes int) ([]chat.Record, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT key, epoch, time, sender, producer, message, kind, ref, body FROM records WHERE key >= ? AND key <= ? ORDER BY key`, r.key(seq), r.key(r.head))
+// selectRecord is for readRecords.
+const selectRecord = `SELECT key, epoch, time, sender, producer, message, kind, ref, body FROM records`
+
+// readRecords returns the records that query selects, in its order: from seq on, rising or, with step -1, falling.
+func readRecords(ctx context.Context, tx *sql.Tx, r *room, seq, step int64, maxBytes int, query string, args ...any) ([]chat.Record, error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
 	var records []chat.Record
-	for bytes := 0; rows.Next(); seq++ {
+	for bytes := 0; rows.Next(); seq += step {
 		var key, epoch, nanos, kind, ref int64
 		var producer, id sql.RawBytes
 		var rec chat.Record
