@@ -50,6 +50,7 @@ const maxTopic = 1024
 func Register(mux *rpc.Mux, srv *Server) {
 	rpc.Handle(mux, Show, srv.show)
 	rpc.Handle(mux, SetTopic, srv.setTopic)
+	rpc.Handle(mux, History, srv.history)
 }
 
 // caller returns who makes a call, as others see it.

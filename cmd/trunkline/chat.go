@@ -26,6 +26,7 @@ command, and "//" begins a line with a slash:
   /join ROOM    join another room
   /part [ROOM]  leave a room, the first one unless told
   /who [ROOM]   who is there
+  /history [ROOM]  20 earlier lines, and each time those before them
   /quit         leave, as at the end of the input
 
 When the connection is lost, or the server restarts, chat goes on as soon as it can:
@@ -71,7 +72,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, roster: make(roster), cut: make(chan *transport.Error, 1)}
+	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, roster: make(roster), earlier: make(map[string]uint64), cut: make(chan *transport.Error, 1)}
 	in, out, restore, err := a.console(session.Identity().Name, *asJSON)
 	if err != nil {
 		session.Abort(transport.Aborted, "no terminal")
@@ -100,7 +101,8 @@ type conversation struct {
 	mu      sync.Mutex // guards what follows
 	rooms   []string   // that are joined or asked for; what is typed goes to the first
 	roster  roster
-	refused int // lines
+	refused int               // lines
+	earlier map[string]uint64 // of a room: the first line that was shown, or is to come
 }
 
 // run holds the conversation until its input, the session or the person ends it.
@@ -242,6 +244,9 @@ func (c *conversation) readEvents(ctx context.Context) error {
 		}
 		c.mu.Lock()
 		c.roster.note(e)
+		if joined, ok := e.(*chat.Joined); ok {
+			c.earlier[joined.Room] = joined.Next
+		}
 		c.mu.Unlock()
 		switch e := e.(type) {
 		case *chat.Detached:
@@ -359,6 +364,8 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 			return false
 		}
 		c.out.print(&membersEvent{"members", room, members})
+	case "history":
+		c.history(ctx, room)
 	case "join":
 		if err := c.client.Join(ctx, room, chat.Live()); err != nil {
 			c.reject(err, chat.RequestJoin, room, "")
@@ -379,6 +386,33 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 		c.out.complain(fmt.Sprintf("unknown command /%s (a line that begins with a slash is written with two)", name))
 	}
 	return false
+}
+
+// historyLines is how many lines /history shows.
+const historyLines = 20
+
+// history prints what was said before what has been shown.
+func (c *conversation) history(ctx context.Context, room string) {
+	c.mu.Lock()
+	before, ok := c.earlier[room]
+	c.mu.Unlock()
+	if !ok {
+		c.out.complain("you are not in " + room)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	res, err := chat.History.Call(ctx, c.session, &chat.HistoryRequest{Room: room, Before: &before, Limit: historyLines})
+	if err != nil {
+		c.out.complain("history: " + err.Error())
+		return
+	}
+	printPage(c.out, res)
+	if len(res.Records) > 0 {
+		c.mu.Lock()
+		c.earlier[room] = res.Records[0].Seq
+		c.mu.Unlock()
+	}
 }
 
 // reject prints that a request was not carried out, unless the reason is the end of the session.
