@@ -12,22 +12,11 @@ import (
 // A Verb is something that an identity may, or may not, do in a room.
 type Verb uint8
 
-// The verbs. There is no zero value.
+// The verbs that [Config.Authorize] is asked for. There is no zero value.
 const (
-	VerbJoin  Verb = iota + 1 // be a member, and read
+	VerbJoin  Verb = iota + 1 // be a member, and read, and keep order as far as the room's own roles allow
 	VerbSpeak                 // publish
 )
-
-// String returns "join" or "speak".
-func (v Verb) String() string {
-	switch v {
-	case VerbJoin:
-		return "join"
-	case VerbSpeak:
-		return "speak"
-	}
-	return "unknown"
-}
 
 // authorize asks the configuration whether an identity may do something in a room, now.
 func (srv *Server) authorize(who certs.ID, room string, verb Verb) *Error {
@@ -120,18 +109,31 @@ func (c *conn) admit(room []byte, req *request) {
 	c.wake()
 }
 
-// reauthorize takes those out of the room who may no longer join it.
-func (r *room) reauthorize() (freed int) {
+// enforce takes those out of the room who may no longer join it. What that frees is in r.freed.
+func (r *room) enforce() {
+	r.unruly = false
 	for s, m := range r.members {
-		if err := r.srv.authorize(s.peer, r.name, VerbJoin); err != nil {
-			freed += r.evict(s, m, err)
+		switch err := r.srv.refuse(r.name, &r.known.Settings, s.peer, s.who, VerbJoin); {
+		case r.deleted:
+			r.evict(s, m, errorf(rpc.PermissionDenied, "the room has been deleted"))
+		case err != nil:
+			r.evict(s, m, err)
 		}
 	}
-	return freed
+	r.deleted = false
 }
 
-// evict ends a membership, and tells the member why.
-func (r *room) evict(s *session, m *member, why *Error) (freed int) {
+// kick takes all sessions of an identity out of the room.
+func (r *room) kick(who string, why *Error) {
+	for s, m := range r.members {
+		if s.who == who {
+			r.evict(s, m, why)
+		}
+	}
+}
+
+// evict ends a membership, and tells the member why. What that frees is in r.freed.
+func (r *room) evict(s *session, m *member, why *Error) {
 	r.srv.counters.evicted.Add(1)
 	if sub := m.sub; sub != nil {
 		// Told before it is disclaimed: the answer to a JOIN that comes now must not overtake this.
@@ -141,5 +143,5 @@ func (r *room) evict(s *session, m *member, why *Error) (freed int) {
 		sub.conn.answer(reply)
 		sub.conn.wake()
 	}
-	return r.remove(s, m, chatpb.Presence_STATE_LEFT)
+	r.freed += r.remove(s, m, chatpb.Presence_STATE_LEFT)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/trunkline-go/trunkline/rpc"
 )
@@ -41,8 +42,26 @@ func (r *room) know(state *State) error {
 	if err != nil {
 		return err
 	}
-	r.known, r.snapshot = s, state.Snapshot
+	r.take(s, state.Snapshot)
+	r.unruly = true
 	return nil
+}
+
+// take makes s, which the log has as snapshot, what the room is.
+func (r *room) take(s *snapshot, snapshot []byte) {
+	r.deleted = r.deleted || r.known != nil && s.Gone > r.known.Gone
+	r.known, r.snapshot = s, snapshot
+}
+
+// follow does what a record that is on the ring asks for, and that its snapshot does not say.
+func (r *room) follow(rec *Record) {
+	if rec.Kind != KindSettings {
+		return
+	}
+	var c Change
+	if json.Unmarshal(rec.Body, &c) == nil && c.What == ChangeKick {
+		r.kick(c.Who, errorf(rpc.PermissionDenied, "%s", sentence("kicked", rec.From, time.Time{}, c.Reason)))
+	}
 }
 
 // A decision is what is to become of a room: the snapshot that follows, and the record that says so.
@@ -84,23 +103,35 @@ func (r *room) change(by string, decide func(now *snapshot) (*decision, *Error))
 		if res.Err != nil {
 			return Position{}, res.Err
 		}
-		r.known, r.snapshot = d.after, after
-		e := r.recordEvent(&Record{Position: res.Position, Entry: entry, Time: res.Time})
-		r.events = append(r.events, e)
+		rec := Record{Position: res.Position, Entry: entry, Time: res.Time}
+		r.take(d.after, after)
+		r.events = append(r.events, r.recordEvent(&rec))
 		r.showEvents()
+		if d.kind == KindSettings {
+			r.follow(&rec)
+			r.enforce()
+		}
 		return res.Position, nil
 	}
 	return Position{}, errorf(rpc.Unavailable, "too many servers append to the room")
 }
 
-// changeSettings is change for one thing in the settings.
+// changeSettings is change for one thing in the settings, which decide decides, and does not do.
 func (r *room) changeSettings(by string, decide func(s *Settings) (*Change, *Error)) (Position, *Error) {
 	return r.change(by, func(now *snapshot) (*decision, *Error) {
 		after := *now
 		after.Settings = *now.Settings.clone()
+		after.Settings.prune(time.Now())
 		c, refusal := decide(&after.Settings)
 		if refusal != nil {
 			return nil, refusal
+		}
+		after.Settings.Apply(by, c)
+		if c.What == ChangeDelete {
+			after.Gone = r.head + 1
+		}
+		if n := after.Settings.size(); n > maxSettings && n > now.Settings.size() {
+			return nil, errorf(rpc.ResourceExhausted, "the room's settings have no place for more: the limit is %d bytes", maxSettings)
 		}
 		body, err := json.Marshal(c)
 		if err != nil {

@@ -3,6 +3,7 @@ package chat
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/trunkline-go/trunkline/rpc"
@@ -20,10 +21,12 @@ func (r *room) commit() {
 	if len(r.batch) == 0 {
 		return
 	}
-	batch := r.admit()
+	batch := r.admit(r.batch)
 	if len(batch) > 0 {
 		began := time.Now()
-		results, err := r.append()
+		var results []Result
+		var err error
+		batch, results, err = r.append(batch)
 		if observe := r.srv.cfg.ObserveCommit; observe != nil {
 			observe(CommitStats{Lines: len(r.entries), Duration: time.Since(began), Failed: err != nil})
 		}
@@ -38,37 +41,63 @@ func (r *room) commit() {
 	r.batch, r.entries, r.batchBytes = r.batch[:0], r.entries[:0], 0
 }
 
-// admit rejects the publishes of those who are not in the room, and returns the others.
-func (r *room) admit() []*request {
-	batch := r.batch[:0]
-	for _, req := range r.batch {
+// admit rejects what those publish who are not in the room, and what others may not, and returns the rest, whose entries
+// are r.entries then.
+func (r *room) admit(batch []*request) []*request {
+	clear(r.entries)
+	r.entries = r.entries[:0]
+	admitted := batch[:0]
+	for _, req := range batch {
 		m := r.members[req.session]
 		if m == nil || m.sub == nil || m.sub.conn != req.conn {
 			r.rejectAll(req, errNotInRoom())
 			continue
 		}
-		batch = append(batch, req)
+		if r.sift(req); len(req.entries) == 0 {
+			r.rejectAll(req, nil) // what is left
+			continue
+		}
+		admitted = append(admitted, req)
 		r.entries = append(r.entries, req.entries...)
 	}
-	return batch
+	return admitted
 }
 
-// append appends r.entries, and goes after what another server has appended meanwhile.
-func (r *room) append() ([]Result, error) {
+// sift rejects the entries of a request that its session may not append.
+func (r *room) sift(req *request) {
+	var verb Verb // of the entry before, which nearly always is that of all
+	var refusal *Error
+	req.entries = slices.DeleteFunc(req.entries, func(e Entry) bool {
+		if v := e.Kind.verb(); v != verb {
+			verb, refusal = v, r.srv.refuseByTable(r.name, &r.known.Settings, req.session.peer, req.session.who, v)
+		}
+		if refusal != nil {
+			req.conn.answer(rejectedPublish(r.wire, e.ID, refusal))
+		}
+		return refusal != nil
+	})
+}
+
+// append appends r.entries, which are batch's, and goes after what another server has appended meanwhile: that may have changed
+// who may publish, so it returns what was left of batch.
+func (r *room) append(batch []*request) ([]*request, []Result, error) {
 	for range maxConflicts {
 		results, err := r.srv.cfg.Log.Append(r.srv.ctx, r.name, r.head, r.entries, nil)
 		if _, ok := errors.AsType[*ConflictError](err); ok {
 			if err := r.refresh(); err != nil {
-				return nil, r.refusal("refresh", err)
+				return batch, nil, r.refusal("refresh", err)
+			}
+			if batch = r.admit(batch); len(batch) == 0 {
+				return nil, nil, nil
 			}
 			continue
 		}
 		if err == nil && len(results) != len(r.entries) {
 			err = errorf(rpc.Internal, "the log answers %d of %d entries", len(results), len(r.entries))
 		}
-		return results, err
+		return batch, results, err
 	}
-	return nil, errorf(rpc.Unavailable, "too many servers append to the room")
+	return batch, nil, errorf(rpc.Unavailable, "too many servers append to the room")
 }
 
 // fail answers a batch that was not appended, or may have been, and goes back to what the
@@ -232,6 +261,15 @@ func (r *room) pushLocked(e *event) {
 
 // refresh puts on the ring what is in the log and not there.
 func (r *room) refresh() error {
+	_, err := r.look()
+	if err != nil {
+		_ = r.refusal("refresh", err) // logs it
+	}
+	return err
+}
+
+// look takes in what the log has of the room, as another server may have made it.
+func (r *room) look() (State, error) {
 	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
 	if err == nil {
 		err = r.know(&state)
@@ -239,10 +277,10 @@ func (r *room) refresh() error {
 	if err == nil {
 		err = r.catchUp(state)
 	}
-	if err != nil {
-		_ = r.refusal("refresh", err) // logs it
+	if err == nil && r.unruly {
+		r.enforce()
 	}
-	return err
+	return state, err
 }
 
 // catchUp brings the ring up to state. Without subscribers there is nobody to show records to.
@@ -270,6 +308,9 @@ func (r *room) catchUp(state State) error {
 			r.pushLocked(&e)
 		}
 		r.mu.Unlock()
+		for i := range records {
+			r.follow(&records[i])
+		}
 	}
 	r.wakeAll()
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
@@ -56,6 +58,11 @@ func (h *house) start(cfg chat.Config) {
 		transport.StreamChat: h.chat.ServeStream,
 		transport.StreamRPC:  mux.ServeStream,
 	}})
+}
+
+// administrators is a chat.Config.Administrator.
+func administrators(names ...string) func(certs.ID) bool {
+	return func(who certs.ID) bool { return slices.Contains(names, who.Name) }
 }
 
 // A user is a client, with all its events collected.
@@ -174,6 +181,12 @@ func (u *user) expectPresence(who string, state chat.PresenceState) {
 	u.t.Helper()
 	e := expect[*chat.Presence](u, nil)
 	assert.Equal(u.t, chat.Presence{Room: e.Room, Who: who, State: state}, *e)
+}
+
+// expectPresenceOf is expectPresence that skips what is of others.
+func (u *user) expectPresenceOf(who string, state chat.PresenceState) {
+	u.t.Helper()
+	expect(u, func(e *chat.Presence) bool { return e.Who == who && e.State == state })
 }
 
 // expectNothing asserts that no event of type E is left.

@@ -152,7 +152,7 @@ func TestM121PagesOfLongRecordsGoOnWithoutAGap(t *testing.T) {
 // A record that is no text has its place, and is to who pages what it was to who was there.
 func TestHistoryHasRecordsOfEveryKind(t *testing.T) {
 	log := newLog()
-	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+	bubble(t, chat.Config{Log: log, Administrator: administrators("alice")}, func(t *testing.T, h *house) {
 		alice := h.join("alice", "lobby")
 		bob := h.join("bob", "lobby")
 		alice.say("lobby", "one")

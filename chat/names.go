@@ -55,6 +55,22 @@ func checkRoom(name string) *Error {
 	return nil
 }
 
+// checkLine checks what is shown in one line, such as a topic; it may be empty.
+func checkLine(what, text string, limit int) *Error {
+	switch {
+	case len(text) > limit:
+		return errorf(rpc.InvalidArgument, "the %s has %d bytes, the limit is %d", what, len(text), limit)
+	case !utf8.ValidString(text):
+		return errorf(rpc.InvalidArgument, "the %s is not valid UTF-8", what)
+	}
+	for _, r := range text {
+		if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) {
+			return errorf(rpc.InvalidArgument, "the %s has a control character (%U)", what, r)
+		}
+	}
+	return nil
+}
+
 // checkBody checks the text of a message against a limit in bytes.
 func checkBody[T string | []byte](body T, limit int) *Error {
 	var valid bool

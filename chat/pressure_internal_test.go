@@ -59,6 +59,7 @@ func TestABatchIsBoundInMessages(t *testing.T) {
 	srv := NewServer(Config{Log: log})
 	defer srv.Close()
 	r := newRoom(srv, "r")
+	r.known = &snapshot{} // as with any room that has a member
 	c := sunkConn(t.Context(), srv, "a")
 	r.mail = make(chan *request, 20_000)
 	r.members[c.session] = &member{sub: &subscription{room: r, conn: c}}

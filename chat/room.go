@@ -44,6 +44,9 @@ type room struct {
 	lastTime   int64
 	known      *snapshot // of the room, as of head; nil until the log was asked
 	snapshot   []byte    // the same, as the log has it
+	unruly     bool      // that has changed, and nobody was taken out for it yet
+	deleted    bool      // likewise, because the room was deleted
+	freed      int       // references that memberships held which ended on the way
 
 	mu      sync.RWMutex // guards what follows, which only the actor changes
 	ring    ring
@@ -158,8 +161,12 @@ func (r *room) run() {
 				return
 			}
 		case <-r.moved:
-			if r.newer.Load() > r.head {
-				_ = r.refresh() // has logged its failure; the next look finds out
+			if r.newer.Load() <= r.head {
+				continue
+			}
+			_ = r.refresh() // has logged its failure; the next look finds out
+			if n := r.takeFreed(); n > 0 && r.srv.unref(r, n) {
+				return
 			}
 		case <-r.srv.ctx.Done():
 			return
@@ -189,8 +196,15 @@ func (r *room) work(req *request) (last bool) {
 		default:
 		}
 		r.commit()
-		return r.srv.unref(r, done)
+		return r.srv.unref(r, done+r.takeFreed())
 	}
+}
+
+// takeFreed returns how many references were freed on the way, once.
+func (r *room) takeFreed() int {
+	n := r.freed
+	r.freed = 0
+	return n
 }
 
 // handle does one request that is no publish, and returns how many references that freed
@@ -216,7 +230,9 @@ func (r *room) handle(req *request) (freed int) {
 		req.conn.answer(reply)
 		req.conn.wake()
 	case requestReauthorize:
-		return r.reauthorize()
+		if r.known != nil { // else nobody has joined yet
+			r.enforce()
+		}
 	case requestDo:
 		req.do()
 	case requestPublish: // see commit
@@ -245,16 +261,14 @@ func (r *room) join(req *request) (freed int) {
 	if refusal := r.srv.authorize(req.session.peer, r.name, VerbJoin); refusal != nil {
 		return refuse(refusal, nil)
 	}
-	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
-	if err == nil {
-		err = r.know(&state)
-	}
-	if err == nil {
-		err = r.catchUp(state)
-	}
+	state, err := r.look()
 	if err != nil {
 		return refuse(r.refusal("read", err), nil)
 	}
+	if refusal := r.srv.refuseByTable(r.name, &r.known.Settings, req.session.peer, req.session.who, VerbJoin); refusal != nil {
+		return refuse(refusal, nil)
+	}
+	m = r.members[req.session] // which may have been taken out meanwhile
 	next, refusal := req.from.next(state)
 	if refusal != nil {
 		return refuse(refusal, &state)

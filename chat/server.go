@@ -27,11 +27,17 @@ type Config struct {
 	Logger *slog.Logger
 
 	// Authorize decides whether an identity may do something in a room, when it is asked for: to join with
-	// every JOIN, to speak with the first PUBLISH, and again after [Server.Reauthorize]. The answer must not
+	// every JOIN, to speak with the first PUBLISH, and again after [Server.Reauthorize]. What it allows the room's own roles
+	// may still refuse. The answer must not
 	// depend on whether the room exists (C8). An [*Error] refuses with its code and reason; any other error
 	// as PermissionDenied, and its text stays here. It must be quick, for a room waits for it, and is called
 	// by many goroutines. Default: everyone may do everything.
 	Authorize func(who certs.ID, room string, verb Verb) error
+
+	// Administrator says whether an identity is an administrator of the server, who may do in every room what its owners
+	// may, if Authorize allows it. It must be quick, for a room waits for it, and is called by many goroutines. When its answers
+	// change, call [Server.Reauthorize]. Default: nobody is.
+	Administrator func(who certs.ID) bool
 
 	// AllowLines counts n messages that an identity wants to publish, and returns how many of them it may
 	// now. The others are rejected with ResourceExhausted. It is called by many goroutines. Default: all.

@@ -51,6 +51,7 @@ func Register(mux *rpc.Mux, srv *Server) {
 	rpc.Handle(mux, Show, srv.show)
 	rpc.Handle(mux, SetTopic, srv.setTopic)
 	rpc.Handle(mux, History, srv.history)
+	srv.handleOrder(mux)
 }
 
 // caller returns who makes a call, as others see it.
@@ -88,7 +89,7 @@ func (srv *Server) visible(ctx context.Context, name string) (State, *snapshot, 
 	if e := checkRoom(name); e != nil {
 		return State{}, nil, e
 	}
-	if srv.authorize(peer.ID, name, VerbJoin) != nil {
+	if srv.authorize(peer.ID, name, verbRead.rule().fence) != nil {
 		return State{}, nil, errNoRoom()
 	}
 	state, err := srv.cfg.Log.State(ctx, name)
@@ -99,7 +100,7 @@ func (srv *Server) visible(ctx context.Context, name string) (State, *snapshot, 
 	if err != nil {
 		return State{}, nil, errorf(rpc.Internal, "the room's settings cannot be read")
 	}
-	if state.Head == 0 || s.Settings.RoleOf(who) == RoleNone {
+	if state.Head <= s.Gone || srv.refuseByTable(name, &s.Settings, peer.ID, who, verbRead) != nil {
 		return State{}, nil, errNoRoom()
 	}
 	return state, s, nil
@@ -108,20 +109,17 @@ func (srv *Server) visible(ctx context.Context, name string) (State, *snapshot, 
 func errNoRoom() *Error { return errorf(rpc.NotFound, "there is no such room") }
 
 func (srv *Server) setTopic(ctx context.Context, req *SetTopicRequest) (*ChangeResponse, error) {
-	if len(req.Topic) > 0 {
-		if e := checkBody(req.Topic, maxTopic); e != nil {
-			return nil, answer(e)
-		}
+	if e := checkLine("topic", req.Topic, maxTopic); e != nil {
+		return nil, answer(e)
 	}
-	return srv.change(ctx, req.Room, func(who string, s *Settings) (*Change, *Error) {
-		s.Topic = req.Topic
+	return srv.change(ctx, req.Room, verbTopic, func(*room, *Settings, party) (*Change, *Error) {
 		return &Change{What: ChangeTopic, Topic: req.Topic}, nil
 	})
 }
 
-// change has the caller change the settings of a room.
-func (srv *Server) change(ctx context.Context, name string, decide func(who string, s *Settings) (*Change, *Error)) (*ChangeResponse, error) {
-	who, _, err := srv.caller(ctx)
+// change has the caller, if it may do v, change the settings of a room as decide decides.
+func (srv *Server) change(ctx context.Context, name string, v Verb, decide func(r *room, s *Settings, by party) (*Change, *Error)) (*ChangeResponse, error) {
+	who, peer, err := srv.caller(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +129,12 @@ func (srv *Server) change(ctx context.Context, name string, decide func(who stri
 	var pos Position
 	var refusal *Error
 	if err := srv.do(ctx, name, func(r *room) {
-		pos, refusal = r.changeSettings(who, func(s *Settings) (*Change, *Error) { return decide(who, s) })
+		pos, refusal = r.changeSettings(who, func(s *Settings) (*Change, *Error) {
+			if err := srv.refuse(name, s, peer.ID, who, v); err != nil {
+				return nil, err
+			}
+			return decide(r, s, party{who, peer.ID})
+		})
 	}); err != nil {
 		return nil, answer(err)
 	}

@@ -17,7 +17,7 @@ import (
 // another server on the same log, finds what it has made of the room.
 func TestC1AChangeOfTheSettingsIsARecord(t *testing.T) {
 	log := newLog()
-	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+	bubble(t, chat.Config{Log: log, Administrator: administrators("alice")}, func(t *testing.T, h *house) {
 		alice, bob := h.join("alice", "lobby"), h.join("bob", "lobby")
 		alice.say("lobby", "one")
 		res, err := chat.SetTopic.Call(t.Context(), alice.session, &chat.SetTopicRequest{Room: "lobby", Topic: "tea"})
@@ -34,7 +34,7 @@ func TestC1AChangeOfTheSettingsIsARecord(t *testing.T) {
 		assert.Equal(t, [3]any{uint64(3), uint64(1), "tea"}, [3]any{shown.Head, shown.First, shown.Settings.Topic})
 
 		other := &house{t: t, net: h.net}
-		other.start(chat.Config{Log: log})
+		other.start(chat.Config{Log: log, Administrator: administrators("carol")})
 		carol := other.join("carol", "lobby")
 		_, err = chat.SetTopic.Call(t.Context(), carol.session, &chat.SetTopicRequest{Room: "lobby", Topic: "coffee"})
 		require.NoError(t, err)
@@ -50,7 +50,7 @@ func TestC1AChangeOfTheSettingsIsARecord(t *testing.T) {
 // C2: what the log has not taken has not happened.
 func TestC2AChangeThatTheLogRefusesIsNone(t *testing.T) {
 	log := &faultyLog{Log: newLog()}
-	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+	bubble(t, chat.Config{Log: log, Administrator: administrators("alice")}, func(t *testing.T, h *house) {
 		alice := h.join("alice", "lobby")
 		alice.say("lobby", "one")
 		log.set(func() error { return &chat.Error{Code: rpc.ResourceExhausted, Reason: "full"} }, nil, nil)

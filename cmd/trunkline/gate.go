@@ -197,6 +197,12 @@ func (g *gate) authorizeRoom(who certs.ID, room string, verb chat.Verb) error {
 	return nil
 }
 
+// administers is for chat.Config.Administrator.
+func (g *gate) administers(who certs.ID) bool {
+	grants, _, _ := g.of(who)
+	return grants.administrator
+}
+
 // allowLines is for chat.Config.AllowLines.
 func (g *gate) allowLines(who certs.ID, n int) int {
 	_, _, lines := g.of(who)

@@ -129,8 +129,9 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 		Domain: cred.ID().Domain,
 		Logger: log,
 
-		Authorize:  guard.authorizeRoom,
-		AllowLines: guard.allowLines,
+		Authorize:     guard.authorizeRoom,
+		Administrator: guard.administers,
+		AllowLines:    guard.allowLines,
 	}
 	var seen *metrics
 	if *metricsAddr != "" {
