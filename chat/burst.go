@@ -86,7 +86,7 @@ func (c *conn) takeBurst(s *subscription, b *burst) bool {
 
 // isAt says whether b is what s is to be sent next, as it is.
 func (s *subscription) isAt(b *burst) bool {
-	return !s.lagging && !s.lost && !s.behind && s.cursor == b.index && s.next == b.first.Seq && !s.hasPublished(s.room.events)
+	return !s.lagging && !s.lost && !s.behind && s.list == nil && s.cursor == b.index && s.next == b.first.Seq && !s.hasPublished(s.room.events)
 }
 
 // hasPublished says whether one of the events is s's own. Few have ever published anything.

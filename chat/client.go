@@ -81,6 +81,7 @@ type clientRoom struct {
 	last   Position
 	from   string // who published the last line
 	rejoin rejoin
+	list   memberList
 }
 
 // NewClient opens a chat stream on session. With its first request it replaces an earlier one of

@@ -28,6 +28,8 @@ const (
 
 	receivedBytes protowire.Number = 1
 
+	presenceWho protowire.Number = 2 // what follows, but for the state, are names, too
+
 	fieldEpoch protowire.Number = 2 // of PubAck and Record
 	fieldSeq   protowire.Number = 3
 	fieldItems protowire.Number = 4 // the ids of the one, the lines of the other

@@ -40,29 +40,9 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 	case frameRecord:
 		return nil, c.record(body)
 	case framePresence:
-		var m chatpb.Presence
-		if err := unmarshal(t, body, &m); err != nil {
-			return nil, err
-		}
-		r, err := c.inRoom(t, m.GetRoom())
-		if err != nil {
-			return nil, err
-		}
-		state, ok := presenceFromWire(m.GetState())
-		if !ok {
-			return nil, nil // a later version's; it is no state that this one knows
-		}
-		return &Presence{Room: r.name, Who: m.GetWho(), State: state}, nil
+		return c.presence(body)
 	case frameMembers:
-		var m chatpb.Members
-		if err := unmarshal(t, body, &m); err != nil {
-			return nil, err
-		}
-		r, err := c.inRoom(t, m.GetRoom())
-		if err != nil {
-			return nil, err
-		}
-		return &Members{Room: r.name, Names: m.GetMembers()}, nil
+		return c.members(body)
 	}
 	return nil, malformed("chat frame %#x is out of place", uint64(t))
 }
@@ -101,7 +81,10 @@ func (c *Client) joined(body []byte) (Event, error) {
 		return c.rejoined(r, &m)
 	}
 	c.rooms[room] = &clientRoom{name: room, epoch: m.GetEpoch(), next: m.GetNext()}
-	return &Joined{Room: room, Epoch: m.GetEpoch(), Head: m.GetHead(), First: m.GetFirst(), Next: m.GetNext(), Members: m.GetMembers()}, nil
+	return &Joined{
+		Room: room, Epoch: m.GetEpoch(), Head: m.GetHead(), First: m.GetFirst(), Next: m.GetNext(),
+		Members: m.GetMembers(), More: int(min(m.GetMore(), math.MaxInt)),
+	}, nil
 }
 
 func (c *Client) rejected(body []byte) (Event, error) {
@@ -172,8 +155,8 @@ func rejectedEvent(request Request, m *chatpb.Rejected) *Rejected {
 	}
 }
 
-// items are the ids of a PUBACK or the lines of a RECORD, which Next returns one after the other. They are
-// decoded as they are returned: the frame is there until the next one is read.
+// items are the ids of a PUBACK, the lines of a RECORD or the changes of a PRESENCE, which Next returns one after the other. But
+// for the last they are decoded as they are returned: the frame is there until the next one is read.
 type items struct {
 	left   int // how many
 	fields wire.Fields
@@ -186,7 +169,9 @@ type items struct {
 	// RECORD.
 	in   *clientRoom // nil for a PUBACK
 	line line        // from and time of the one before
-	body []byte      // of the frame
+	body []byte      // of the frame, also of a PRESENCE
+
+	changes []Presence // PRESENCE: the next is first
 
 	// Memory for the lines of a piece of the frame together: instead of 2.3 allocations a line there are 0.4, and
 	// with 1,000 subscribers a line takes each 1.35 µs of CPU instead of 1.71.
@@ -259,6 +244,15 @@ func (c *Client) nextItem() (Event, error) {
 	pos := it.pos
 	it.left--
 	it.pos.Seq++
+	if it.changes != nil {
+		event := &it.changes[0]
+		it.changes = it.changes[1:]
+		if it.left == 0 {
+			c.out.consume(len(it.body))
+			it.body, it.changes = nil, nil
+		}
+		return event, nil
+	}
 	if it.in == nil {
 		return c.sent(it.room, nextItem(&it.fields), pos, it.duplicate), nil
 	}

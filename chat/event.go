@@ -38,6 +38,7 @@ type Joined struct {
 	First   uint64   // seq of the oldest that the log still has; Head+1 if it has none
 	Next    uint64   // seq of the record that comes next
 	Members []string // who is there, sorted, oneself among them
+	More    int      // how many more there are: in a very big room a [*Members] follows, which names all
 }
 
 // Message is a record that others published, or an earlier client of one's own.
@@ -83,7 +84,8 @@ type Rejected struct {
 	Epoch, Head, First uint64
 }
 
-// Presence says that an identity came to the room or went.
+// Presence says that an identity came to the room or went. In a room of more than 100 the server gathers that for a
+// second: the events of many come together, and what has been undone by then does not.
 type Presence struct {
 	Room  string
 	Who   string
@@ -91,7 +93,7 @@ type Presence struct {
 }
 
 // Members says who is in the room now, after presence events were skipped, or the room was joined again on
-// a new connection.
+// a new connection, or [Joined] could not name all.
 type Members struct {
 	Room  string
 	Names []string // sorted

@@ -32,3 +32,29 @@ func (c *Client) PublishAs(ctx context.Context, room, id, text string) error {
 
 // Confirm says RECEIVED now, as Next and the timer do.
 func (c *Client) Confirm() { c.out.confirm() }
+
+// SetBigRoom has a server take a room with more than big identities for a big one, until it has fewer than small.
+func (srv *Server) SetBigRoom(big, small int) { srv.bigRoom, srv.smallRoom = big, small }
+
+// Refs returns how many references there are to the server's rooms, and how many sessions it knows.
+func (srv *Server) Refs() (rooms map[string]int, sessions int) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	rooms = make(map[string]int)
+	for name, r := range srv.rooms {
+		rooms[name] = r.refs
+	}
+	return rooms, len(srv.sessions)
+}
+
+// Unconfirmed returns how many bytes of events the clients have not confirmed.
+func (srv *Server) Unconfirmed() (n uint64) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for _, s := range srv.sessions {
+		if c := s.newest(); c != nil {
+			n += c.announce.Load() - c.received.Load()
+		}
+	}
+	return n
+}

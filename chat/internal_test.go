@@ -33,6 +33,9 @@ func TestGoldenBytes(t *testing.T) {
 		{"rejected", frameRejected, &chatpb.Rejected{Request: chatpb.Rejected_REQUEST_PUBLISH, Room: []byte("r"), MessageId: []byte("i"), Code: 9, Reason: "no"}, "0d0e08021201721a016920092a026e6f"},
 		{"rejected cursor", frameRejected, &chatpb.Rejected{Request: chatpb.Rejected_REQUEST_JOIN, Room: []byte("r"), Code: 11, Epoch: 1, Head: 9, First: 3}, "0d0d0801120172200b300138094003"},
 		{"presence", framePresence, &chatpb.Presence{Room: []byte("r"), Who: "a", State: chatpb.Presence_STATE_BACK}, "13080a01721201611804"},
+		{"presence of many", framePresence, &chatpb.Presence{Room: []byte("r"), Joined: []string{"a", "b"}, Left: []string{"c"}, Lost: []string{"d"}, Back: []string{"e"}}, "13120a01722201612201622a0163320164" + "3a0165"},
+		{"joined in part", frameJoined, &chatpb.Joined{Room: []byte("r"), Epoch: 1, Head: 5, First: 2, Next: 4, Members: []string{"a"}, More: 300}, "09110a017210011805200228043201613" + "8ac02"},
+		{"members in part", frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a"}, More: 1}, "15080a01721201611801"},
 		{"members", frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a", "b"}}, "15090a0172120161120162"},
 	} {
 		b := appendMessage(nil, tt.typ, tt.m)
@@ -110,6 +113,12 @@ func FuzzClientFrames(f *testing.F) {
 		appendMessage(nil, framePresence, &chatpb.Presence{Room: []byte("r"), Who: "a", State: chatpb.Presence_STATE_BACK}),
 		appendMessage(nil, frameJoined, &chatpb.Joined{Room: []byte("s"), Epoch: 1, Head: 5, First: 1, Next: 1}),
 		appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a", "b"}}),
+		appendMessage(nil, framePresence, &chatpb.Presence{Room: []byte("r"), Who: "z", State: chatpb.Presence_STATE_LOST, Joined: []string{"a", "b"}, Left: []string{"c"}, Lost: []string{"d"}, Back: []string{"e"}}),
+		bytes.Join([][]byte{
+			appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a", "b"}, More: 3}),
+			appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"c"}, More: 2}),
+			appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"d", "e"}}),
+		}, nil),
 	} {
 		f.Add(b)
 		f.Add(append(bytes.Clone(joined), b...))

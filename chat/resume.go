@@ -154,6 +154,7 @@ func (c *Client) resume(ctx context.Context) (Event, error) {
 		c.mu.Lock()
 		for _, name := range slices.Sorted(maps.Keys(c.rooms)) {
 			r := c.rooms[name]
+			r.list = memberList{} // its end will not come
 			if r.rejoin == rejoinNone {
 				r.rejoin = rejoinCursor
 			}
@@ -195,6 +196,9 @@ func (c *Client) rejoined(r *clientRoom, m *chatpb.Joined) (Event, error) {
 	r.rejoin = rejoinNone
 	c.rejoins--
 	c.askAgain()
+	if m.GetMore() > 0 {
+		return nil, nil // MEMBERS follows, with all of them
+	}
 	return &Members{Room: r.name, Names: m.GetMembers()}, nil
 }
 

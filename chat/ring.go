@@ -25,7 +25,7 @@ const (
 type event struct {
 	seq    uint64 // of the record; of a presence event, of the record that follows it
 	record bool
-	frame  []byte // PRESENCE, whole
+	frame  []byte // PRESENCE, whole, but for who is told without itself
 	length int    // of its body
 
 	// The Line of a record. Behind the line before, as in most frames, it is chained, which leaves out

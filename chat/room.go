@@ -3,10 +3,9 @@ package chat
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/trunkline-go/trunkline/rpc"
 
@@ -34,6 +33,10 @@ type room struct {
 	// The actor's own.
 	members    map[*session]*member
 	identities map[string]*identity
+	there      int                              // identities that have a live session
+	gathers    bool                             // changes of that, because it is big
+	changes    map[string]chatpb.Presence_State // of who is there, that were not shown yet: JOINED, or how it went
+	due        <-chan time.Time                 // when they are; nil if there is nothing to show
 	subs       []*subscription
 	batch      []*request // publishes that wait to be appended
 	batchBytes int
@@ -50,8 +53,8 @@ type room struct {
 
 	mu      sync.RWMutex // guards what follows, which only the actor changes
 	ring    ring
-	head    uint64 // seq of the newest record on the ring, or before it
-	present map[string]struct{}
+	head    uint64   // seq of the newest record on the ring, or before it
+	present []string // who has been shown to be there, sorted; replaced, and never changed
 }
 
 // A requestKind says what a request is.
@@ -112,12 +115,6 @@ func (o *ownRecords) has(producer Producer, seq uint64) bool {
 	return o.first > 0 && seq >= o.first && producer == o.producer
 }
 
-// An identity is the sum of its sessions in the room.
-type identity struct {
-	live, held int
-	lost       bool // was last reported lost
-}
-
 func newRoom(srv *Server, name string) *room {
 	return &room{
 		srv:        srv,
@@ -127,7 +124,7 @@ func newRoom(srv *Server, name string) *room {
 		moved:      make(chan struct{}, 1),
 		members:    make(map[*session]*member),
 		identities: make(map[string]*identity),
-		present:    make(map[string]struct{}),
+		changes:    make(map[string]chatpb.Presence_State),
 	}
 }
 
@@ -168,6 +165,8 @@ func (r *room) run() {
 			if n := r.takeFreed(); n > 0 && r.srv.unref(r, n) {
 				return
 			}
+		case <-r.due:
+			r.showChanges()
 		case <-r.srv.ctx.Done():
 			return
 		}
@@ -190,6 +189,7 @@ func (r *room) work(req *request) (last bool) {
 			r.commit()
 			done += r.handle(req)
 		}
+		r.showIfDue() // also if there always is something waiting
 		select {
 		case req = <-r.mail:
 			continue
@@ -382,60 +382,6 @@ func (r *room) unsubscribe(m *member) {
 	r.mu.Lock()
 	sub.over, sub.lastSeq, sub.lastIndex = true, r.head, r.ring.end()
 	r.mu.Unlock()
-}
-
-// appear counts one more live session of an identity.
-func (r *room) appear(who string) {
-	id := r.identities[who]
-	if id == nil {
-		id = &identity{}
-		r.identities[who] = id
-	}
-	id.live++
-	if id.live > 1 {
-		return
-	}
-	state := chatpb.Presence_STATE_JOINED
-	if id.lost {
-		state = chatpb.Presence_STATE_BACK
-	}
-	id.lost = false
-	r.showPresence(who, state)
-}
-
-// vanish counts one live session of an identity less.
-func (r *room) vanish(who string, state chatpb.Presence_State) {
-	id := r.identities[who]
-	id.live--
-	if id.live > 0 {
-		return
-	}
-	id.lost = state == chatpb.Presence_STATE_LOST
-	r.showPresence(who, state)
-}
-
-func (r *room) showPresence(who string, state chatpb.Presence_State) {
-	m := &chatpb.Presence{Room: r.wire, Who: who, State: state}
-	frame := appendMessage(nil, framePresence, m)
-	r.mu.Lock()
-	if state == chatpb.Presence_STATE_JOINED || state == chatpb.Presence_STATE_BACK {
-		r.present[who] = struct{}{}
-	} else {
-		delete(r.present, who)
-	}
-	r.ring.push(event{frame: frame, length: bodyLen(m), seq: r.head + 1})
-	r.mu.Unlock()
-	r.wakeAll()
-}
-
-// presentNames returns who is in the room, sorted, and up to which index that accounts for
-// presence events.
-func (r *room) presentNames() (names []string, seen uint64) {
-	r.mu.RLock()
-	names, seen = slices.AppendSeq(make([]string, 0, len(r.present)), maps.Keys(r.present)), r.ring.end()
-	r.mu.RUnlock()
-	slices.Sort(names) // not under the lock, for which the actor waits
-	return names, seen
 }
 
 // wakeAll tells all subscribers that the ring has something new.

@@ -93,6 +93,8 @@ type Server struct {
 	changes    atomic.Uint64 // how many it has made
 	generation atomic.Uint64 // of what Authorize has answered; from 1
 
+	bigRoom, smallRoom int // the constants, but for tests
+
 	mu       sync.Mutex // guards what follows
 	closed   bool
 	rooms    map[string]*room
@@ -108,11 +110,13 @@ func NewServer(cfg Config) *Server {
 	setDefault(&cfg.MaxRooms, 1000)
 	setDefault(&cfg.MaxSessionRooms, 100)
 	srv := &Server{
-		cfg:      cfg,
-		log:      cfg.Logger,
-		limit:    serverLimit(cfg.MaxBody),
-		rooms:    make(map[string]*room),
-		sessions: make(map[*transport.Session]*session),
+		cfg:       cfg,
+		log:       cfg.Logger,
+		limit:     serverLimit(cfg.MaxBody),
+		bigRoom:   bigRoom,
+		smallRoom: smallRoom,
+		rooms:     make(map[string]*room),
+		sessions:  make(map[*transport.Session]*session),
 	}
 	srv.generation.Store(1)
 	_, _ = rand.Read(srv.producer[:]) // never fails

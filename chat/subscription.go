@@ -4,8 +4,6 @@ import (
 	"errors"
 
 	"github.com/trunkline-go/trunkline/rpc"
-
-	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 )
 
 // A subscription is one stream's place in one room: a cursor, and no queue. While the ring has
@@ -24,10 +22,12 @@ type subscription struct {
 	cursor  uint64 // index in the ring of the next event, unless lagging
 	seen    uint64 // presence events before this index are accounted for
 	lagging bool
-	lost    bool // the log no longer has next; the actor knows
-	need    int  // of credit, for the record next, if that was refused; else 0
-	behind  bool // counted in room.behind
-	stalled bool // counted in room.stalled
+	lost    bool     // the log no longer has next; the actor knows
+	need    int      // of credit, for the record next, if that was refused; else 0
+	behind  bool     // counted in room.behind
+	stalled bool     // counted in room.stalled
+	unshown bool     // that who is there, as it has been told, is not yet shown, or it has left since
+	list    []string // what is left of the members that it is to be sent in MEMBERS, before all else of the room
 
 	// Set when the room has stopped serving it; guarded by room.mu. What came before is owed.
 	over      bool
@@ -55,10 +55,15 @@ func (s *subscription) gather(dst []byte) []byte {
 func (s *subscription) look(dst []byte) ([]byte, progress) {
 	for !s.lost {
 		var p progress
+		var ok bool
+		if dst, ok = s.appendList(dst); !ok {
+			return dst, full
+		}
 		if s.lagging {
 			if dst, p = s.catchUp(dst); p != caughtUp {
 				return dst, p
 			}
+			continue // perhaps with a list
 		}
 		if dst, p = s.fromRing(dst); p != behind {
 			return dst, p
@@ -95,11 +100,10 @@ func (s *subscription) fromRing(dst []byte) ([]byte, progress) {
 				return dst, full
 			}
 		default:
-			if !s.conn.fits(dst, len(e.frame)) || !s.conn.mayAppend(e.length) {
+			var ok bool
+			if dst, ok = s.appendPresence(dst, e); !ok {
 				return dst, full
 			}
-			dst = append(dst, e.frame...)
-			s.conn.charge(e.length)
 			s.cursor++
 		}
 	}
@@ -159,9 +163,8 @@ func (s *subscription) catchUp(dst []byte) ([]byte, progress) {
 		if !s.conn.fits(dst, 1) || !s.conn.mayAppend(max(1, s.need)) {
 			return dst, full
 		}
-		back, p := s.rejoin(&dst)
-		if back {
-			return dst, p
+		if s.rejoin() {
+			return dst, caughtUp
 		}
 		size := max(1, min(writeSize-len(dst), s.conn.credit()))
 		records, err := s.room.srv.cfg.Log.Read(s.room.srv.ctx, s.room.name, s.next, size)
@@ -185,7 +188,7 @@ func (s *subscription) catchUp(dst []byte) ([]byte, progress) {
 
 // rejoin goes back to the ring if that has all that follows. If presence events have been
 // skipped, MEMBERS stands in for them.
-func (s *subscription) rejoin(dst *[]byte) (back bool, p progress) {
+func (s *subscription) rejoin() (back bool) {
 	r := s.room
 	r.mu.RLock()
 	if s.over && s.next > s.lastSeq {
@@ -193,32 +196,24 @@ func (s *subscription) rejoin(dst *[]byte) (back bool, p progress) {
 		s.cursor = max(s.cursor, s.lastIndex)
 		r.mu.RUnlock()
 		s.lagging = false
-		return true, caughtUp
+		return true
 	}
 	index, ok := r.ring.find(s.next, r.head)
 	skipped := r.ring.skipped > s.seen
 	start := r.ring.start // now: gather takes what is before the cursor for delivered
 	r.mu.RUnlock()
 	if !ok {
-		return false, 0
+		return false
 	}
 	if skipped {
-		names, seen := r.presentNames()
-		m := &chatpb.Members{Room: r.wire, Members: names}
-		n := bodyLen(m)
-		if !s.conn.mayAppend(n) {
-			return true, full
-		}
-		*dst = appendMessage(*dst, frameMembers, m)
-		s.conn.charge(n)
+		s.list = s.members()
 		r.srv.counters.presenceSkipped.Add(1)
-		s.seen = seen
 	}
 	// Presence that came before the record, but after what is accounted for, is still
 	// to be delivered.
 	s.cursor = min(index, max(s.seen, start))
 	s.lagging = false
-	return true, caughtUp
+	return true
 }
 
 // appendRecords appends one RECORD with as many of the records, which were read from the log, as the

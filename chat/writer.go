@@ -1,7 +1,6 @@
 package chat
 
 import (
-	"slices"
 	"sync"
 	"time"
 
@@ -134,14 +133,10 @@ func (c *conn) appendReply(dst []byte, r *reply) []byte {
 	case frameJoined:
 		// The members are those of now, which keeps what waits here small; presence
 		// events that happened meanwhile are accounted for.
-		members, seen := r.sub.room.presentNames()
-		if i, there := slices.BinarySearch(members, r.sub.who); !there { // it has left since
-			members = slices.Insert(members, i, r.sub.who)
-		}
+		members, more := r.sub.joined()
 		next := r.sub.next
-		r.sub.seen = seen
 		c.subs = append(c.subs, r.sub)
-		return appendMessage(dst, frameJoined, &chatpb.Joined{Room: r.room, Epoch: r.pos.Epoch, Head: r.head, First: r.first, Next: next, Members: members})
+		return appendMessage(dst, frameJoined, &chatpb.Joined{Room: r.room, Epoch: r.pos.Epoch, Head: r.head, First: r.first, Next: next, Members: members, More: more})
 	case frameLeft:
 		return appendMessage(dst, frameLeft, &chatpb.Left{Room: r.room})
 	default:

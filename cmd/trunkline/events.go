@@ -68,6 +68,7 @@ type joinedEvent struct {
 	Epoch   uint64   `json:"epoch"`
 	Head    uint64   `json:"head"`
 	Members []string `json:"members"`
+	More    int      `json:"more,omitempty"` // a membersEvent follows, which has all
 }
 
 type messageEvent struct {
@@ -174,6 +175,9 @@ func (e *gapEvent) line() string {
 }
 
 func (e *joinedEvent) line() string {
+	if e.More > 0 {
+		return fmt.Sprintf("* joined %s, at %d, with %d others", e.Room, e.Head, len(e.Members)+e.More-1)
+	}
 	return fmt.Sprintf("* joined %s, at %d, with %s", e.Room, e.Head, strings.Join(e.Members, ", "))
 }
 
@@ -215,7 +219,7 @@ func (e *unknownEvent) line() string {
 func eventOf(e chat.Event) event {
 	switch e := e.(type) {
 	case *chat.Joined:
-		return &joinedEvent{"joined", e.Room, e.Epoch, e.Head, e.Members}
+		return &joinedEvent{"joined", e.Room, e.Epoch, e.Head, e.Members, e.More}
 	case *chat.Message:
 		return &messageEvent{"message", e.Room, e.Position.Seq, e.From, e.Time, e.ID, e.Text}
 	case *chat.Changed:

@@ -533,7 +533,10 @@ type Joined struct {
 	// Seq of the record that is delivered next.
 	Next uint64 `protobuf:"varint,5,opt,name=next,proto3" json:"next,omitempty"`
 	// The identities that are in the room with a live session, the client's own among them.
-	Members       []string `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
+	Members []string `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
+	// How many more there are than are named here. If it is not 0, a Members with all of
+	// them follows.
+	More          uint64 `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +611,13 @@ func (x *Joined) GetMembers() []string {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *Joined) GetMore() uint64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
 }
 
 // Left answers LEAVE. Nothing of the room follows.
@@ -1012,12 +1022,18 @@ func (x *Line) GetRef() uint64 {
 	return 0
 }
 
-// Presence says that an identity came or went.
+// Presence says that an identity came or went, or in a big room which ones did.
 type Presence struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Room          []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
-	Who           string                 `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
-	State         Presence_State         `protobuf:"varint,3,opt,name=state,proto3,enum=trunkline.chat.v1.Presence_State" json:"state,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Room  []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	// Of one.
+	Who   string         `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	State Presence_State `protobuf:"varint,3,opt,name=state,proto3,enum=trunkline.chat.v1.Presence_State" json:"state,omitempty"`
+	// Of many, each named once.
+	Joined        []string `protobuf:"bytes,4,rep,name=joined,proto3" json:"joined,omitempty"`
+	Left          []string `protobuf:"bytes,5,rep,name=left,proto3" json:"left,omitempty"`
+	Lost          []string `protobuf:"bytes,6,rep,name=lost,proto3" json:"lost,omitempty"`
+	Back          []string `protobuf:"bytes,7,rep,name=back,proto3" json:"back,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1073,11 +1089,42 @@ func (x *Presence) GetState() Presence_State {
 	return Presence_STATE_UNSPECIFIED
 }
 
+func (x *Presence) GetJoined() []string {
+	if x != nil {
+		return x.Joined
+	}
+	return nil
+}
+
+func (x *Presence) GetLeft() []string {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *Presence) GetLost() []string {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+func (x *Presence) GetBack() []string {
+	if x != nil {
+		return x.Back
+	}
+	return nil
+}
+
 // Members is the whole list, in place of presence events that were skipped.
 type Members struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Room          []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
-	Members       []string               `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Room    []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	Members []string               `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	// How many more there are than have been named here and in the Members before: the next
+	// Members of the room goes on with them.
+	More          uint64 `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1126,6 +1173,13 @@ func (x *Members) GetMembers() []string {
 	return nil
 }
 
+func (x *Members) GetMore() uint64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
 var File_chat_internal_chatpb_chat_proto protoreflect.FileDescriptor
 
 const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
@@ -1153,14 +1207,15 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\x04R\x04kind\x12\x10\n" +
 	"\x03ref\x18\x04 \x01(\x04R\x03ref\" \n" +
 	"\bReceived\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\x8a\x01\n" +
+	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\x9e\x01\n" +
 	"\x06Joined\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x14\n" +
 	"\x05first\x18\x04 \x01(\x04R\x05first\x12\x12\n" +
 	"\x04next\x18\x05 \x01(\x04R\x04next\x12\x18\n" +
-	"\amembers\x18\x06 \x03(\tR\amembers\"\x1a\n" +
+	"\amembers\x18\x06 \x03(\tR\amembers\x12\x12\n" +
+	"\x04more\x18\a \x01(\x04R\x04more\"\x1a\n" +
 	"\x04Left\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\"\xc6\x02\n" +
 	"\bRejected\x12=\n" +
@@ -1200,11 +1255,15 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x04kind\x18\x06 \x01(\x04R\x04kind\x12\x10\n" +
 	"\x03ref\x18\b \x01(\x04R\x03refB\a\n" +
 	"\x05_fromB\a\n" +
-	"\x05_timeJ\x04\b\a\x10\b\"\xcb\x01\n" +
+	"\x05_timeJ\x04\b\a\x10\b\"\x9f\x02\n" +
 	"\bPresence\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x10\n" +
 	"\x03who\x18\x02 \x01(\tR\x03who\x127\n" +
-	"\x05state\x18\x03 \x01(\x0e2!.trunkline.chat.v1.Presence.StateR\x05state\"`\n" +
+	"\x05state\x18\x03 \x01(\x0e2!.trunkline.chat.v1.Presence.StateR\x05state\x12\x16\n" +
+	"\x06joined\x18\x04 \x03(\tR\x06joined\x12\x12\n" +
+	"\x04left\x18\x05 \x03(\tR\x04left\x12\x12\n" +
+	"\x04lost\x18\x06 \x03(\tR\x04lost\x12\x12\n" +
+	"\x04back\x18\a \x03(\tR\x04back\"`\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_JOINED\x10\x01\x12\x0e\n" +
@@ -1213,10 +1272,11 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\n" +
 	"STATE_LOST\x10\x03\x12\x0e\n" +
 	"\n" +
-	"STATE_BACK\x10\x04\"7\n" +
+	"STATE_BACK\x10\x04\"K\n" +
 	"\aMembers\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x18\n" +
-	"\amembers\x18\x02 \x03(\tR\amembersB8Z6github.com/trunkline-go/trunkline/chat/internal/chatpbb\x06proto3"
+	"\amembers\x18\x02 \x03(\tR\amembers\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\x04R\x04moreB8Z6github.com/trunkline-go/trunkline/chat/internal/chatpbb\x06proto3"
 
 var (
 	file_chat_internal_chatpb_chat_proto_rawDescOnce sync.Once
