@@ -19,22 +19,32 @@ type books struct {
 
 // An unacked message waits for its acknowledgement.
 type unacked struct {
-	nth            uint64
-	room, id, text string
+	draft
+
+	nth  uint64
+	room string
+}
+
+// A draft is what is to become a record.
+type draft struct {
+	id   string
+	kind Kind
+	ref  uint64
+	text string
 }
 
 // A pending request has no answer yet.
 type pending struct {
+	draft // RequestPublish
+
 	nth     uint64
 	request Request
 	room    string
-	from    From   // RequestJoin
-	id      string // RequestPublish
-	text    string
+	from    From // RequestJoin
 }
 
 func (m *unacked) pending() pending {
-	return pending{nth: m.nth, request: RequestPublish, room: m.room, id: m.id, text: m.text}
+	return pending{nth: m.nth, request: RequestPublish, room: m.room, draft: m.draft}
 }
 
 // lockForRequest waits until another request may be made, and returns with c.mu held if err is nil. While

@@ -113,7 +113,7 @@ func (r *room) change(by string, decide func(now *snapshot) (*decision, *Error))
 		}
 		return res.Position, nil
 	}
-	return Position{}, errorf(rpc.Unavailable, "too many servers append to the room")
+	return Position{}, errTooManyServers()
 }
 
 // changeSettings is change for one thing in the settings, which decide decides, and does not do.

@@ -141,15 +141,40 @@ func (c *Client) ask(ctx context.Context, p pending) error {
 // [*Rejected] with that id. While [ClientConfig.MaxUnacknowledged] messages wait for theirs, it
 // waits, so another goroutine must be calling Next.
 func (c *Client) Publish(ctx context.Context, room, text string) (id string, err error) {
-	return c.publish(ctx, room, "", text)
+	return c.publish(ctx, room, draft{text: text})
 }
 
-// publish is Publish, or with an id, of 1 to 64 bytes, the same with one that may have been used before.
-func (c *Client) publish(ctx context.Context, room, id, text string) (string, error) {
+// Edit is [Client.Publish] for another text in place of one that oneself has published in the room, at the position with that
+// seq. The answer is a [*Rejected] with [rpc.NotFound] if there is no such text any more, [rpc.FailedPrecondition] if it has been deleted,
+// [rpc.PermissionDenied] if somebody else has written it, [rpc.ResourceExhausted] if it has been edited 1,000 times.
+func (c *Client) Edit(ctx context.Context, room string, seq uint64, text string) (id string, err error) {
+	return c.publish(ctx, room, draft{kind: KindEdit, ref: seq, text: text})
+}
+
+// Delete is [Client.Publish] for taking back a text: the server erases it, and its edits, for good. The answer is as with
+// [Client.Edit]; a chair or owner of the room may delete what others have written.
+func (c *Client) Delete(ctx context.Context, room string, seq uint64) (id string, err error) {
+	return c.publish(ctx, room, draft{kind: KindDelete, ref: seq})
+}
+
+// React is [Client.Publish] for a reaction to a text, of 1 to 64 bytes, such as an emoji. Everyone may react to a text in many ways,
+// once in each: the second is rejected with [rpc.AlreadyExists]. Otherwise the answer is as with [Client.Edit]; [rpc.ResourceExhausted]
+// after 50 reactions of one's own to the text, or 1,000 of all.
+func (c *Client) React(ctx context.Context, room string, seq uint64, reaction string) (id string, err error) {
+	return c.publish(ctx, room, draft{kind: KindReact, ref: seq, text: reaction})
+}
+
+// Unreact is [Client.Publish] for taking back a reaction of one's own. [rpc.NotFound] also says that there is none.
+func (c *Client) Unreact(ctx context.Context, room string, seq uint64, reaction string) (id string, err error) {
+	return c.publish(ctx, room, draft{kind: KindUnreact, ref: seq, text: reaction})
+}
+
+// publish publishes d. It makes an id for it, unless it has one, of 1 to 64 bytes, which may have been used before.
+func (c *Client) publish(ctx context.Context, room string, d draft) (string, error) {
 	if err := ValidRoom(room); err != nil {
 		return "", err
 	}
-	if err := checkBody(text, c.cfg.MaxBody); err != nil {
+	if err := checkContent(d.kind, d.ref, d.text, c.cfg.MaxBody); err != nil {
 		return "", err
 	}
 	select {
@@ -164,18 +189,18 @@ func (c *Client) publish(ctx context.Context, room, id, text string) (string, er
 		return "", err
 	}
 	defer c.mu.Unlock()
-	if id == "" {
+	if d.id == "" {
 		c.ids++
-		id = c.prefix + strconv.FormatUint(c.ids, 36)
-	} else if _, again := c.unacked[id]; again {
+		d.id = c.prefix + strconv.FormatUint(c.ids, 36)
+	} else if _, again := c.unacked[d.id]; again {
 		<-c.slots
 		return "", errorf(rpc.AlreadyExists, "the message id waits for its acknowledgement")
 	}
 	c.nth++
-	m := unacked{c.nth, room, id, text}
-	c.unacked[id] = m
+	m := unacked{d, c.nth, room}
+	c.unacked[d.id] = m
 	c.out.publishLocked(&m)
-	return id, nil
+	return d.id, nil
 }
 
 // Unacknowledged returns how many messages wait for their [*Sent] or [*Rejected].

@@ -38,7 +38,7 @@ func (r *room) commit() {
 	}
 	clear(r.batch)
 	clear(r.entries)
-	r.batch, r.entries, r.batchBytes = r.batch[:0], r.entries[:0], 0
+	r.batch, r.entries, r.batchBytes, r.refers = r.batch[:0], r.entries[:0], 0, false
 }
 
 // admit rejects what those publish who are not in the room, and what others may not, and returns the rest, whose entries
@@ -59,6 +59,7 @@ func (r *room) admit(batch []*request) []*request {
 		}
 		admitted = append(admitted, req)
 		r.entries = append(r.entries, req.entries...)
+		r.refers = r.refers || req.refers
 	}
 	return admitted
 }
@@ -82,7 +83,7 @@ func (r *room) sift(req *request) {
 // who may publish, so it returns what was left of batch.
 func (r *room) append(batch []*request) ([]*request, []Result, error) {
 	for range maxConflicts {
-		results, err := r.srv.cfg.Log.Append(r.srv.ctx, r.name, r.head, r.entries, nil)
+		results, err := r.appendNow(batch)
 		if _, ok := errors.AsType[*ConflictError](err); ok {
 			if err := r.refresh(); err != nil {
 				return batch, nil, r.refusal("refresh", err)
@@ -92,12 +93,34 @@ func (r *room) append(batch []*request) ([]*request, []Result, error) {
 			}
 			continue
 		}
-		if err == nil && len(results) != len(r.entries) {
-			err = errorf(rpc.Internal, "the log answers %d of %d entries", len(results), len(r.entries))
-		}
 		return batch, results, err
 	}
-	return batch, nil, errorf(rpc.Unavailable, "too many servers append to the room")
+	return batch, nil, errTooManyServers()
+}
+
+// appendNow is append, if the log's head is the room's; else the error is a [*ConflictError].
+func (r *room) appendNow(batch []*request) ([]Result, error) {
+	entries := r.entries
+	var d *docket
+	if r.refers {
+		var err error
+		if d, err = r.judge(batch); err != nil {
+			return nil, err
+		}
+		entries = d.entries
+	}
+	results, err := r.srv.cfg.Log.Append(r.srv.ctx, r.name, r.head, entries, nil)
+	if err == nil && len(results) != len(entries) {
+		err = errorf(rpc.Internal, "the log answers %d of %d entries", len(results), len(entries))
+	}
+	if err == nil && d != nil {
+		results = d.results(results)
+	}
+	return results, err
+}
+
+func errTooManyServers() *Error {
+	return errorf(rpc.Unavailable, "too many servers append to the room")
 }
 
 // fail answers a batch that was not appended, or may have been, and goes back to what the
@@ -246,10 +269,13 @@ func (r *room) recordEvent(rec *Record) event {
 		from:     rec.From,
 		id:       rec.ID,
 		producer: rec.Producer,
+		kind:     rec.Kind,
+		ref:      rec.Ref,
 	}
 }
 
-// pushLocked puts the event of a record on the ring.
+// pushLocked puts the event of a record on the ring. What it deletes is not shown any more: to whom was not sent it by now,
+// it is as it is in the log.
 func (r *room) pushLocked(e *event) {
 	if e.seq != r.head+1 {
 		// The log has jumped. Whoever reads the log will be told.
@@ -257,6 +283,9 @@ func (r *room) pushLocked(e *event) {
 	}
 	r.ring.push(*e)
 	r.head = e.seq
+	if e.kind == KindDelete {
+		r.ring.erase(e.ref)
+	}
 }
 
 // refresh puts on the ring what is in the log and not there.

@@ -257,7 +257,7 @@ func TestAnotherServerWasFirst(t *testing.T) { // C1, C4
 func TestC4ASenderThatIsNotUTF8IsNoGap(t *testing.T) {
 	log := newFaultyLog()
 	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
-		_, err := log.Append(t.Context(), "lobby", 0, []chat.Entry{{From: "\xffbob", ID: "\xff", Body: []byte("\xff")}, {ID: "i"}}, nil)
+		_, err := log.Append(t.Context(), "lobby", 0, []chat.Entry{{From: "\xffbob", ID: "\xff", Body: []byte("\xff")}, {ID: "i", Body: []byte("x")}}, nil)
 		require.NoError(t, err)
 		log.set(func() error { return &chat.Error{Code: rpc.ResourceExhausted, Reason: "\xff is full"} }, nil, nil)
 		alice := h.joinOn(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")

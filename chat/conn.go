@@ -11,7 +11,6 @@ import (
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
 	"github.com/trunkline-go/trunkline/internal/wire"
-	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
@@ -244,6 +243,7 @@ func (c *conn) publish(ctx context.Context, body []byte) error {
 				Body: bytes.Clone(e.body),
 			})
 			req.cost += len(e.body) + messageCost
+			req.refers = req.refers || e.kind != KindText
 		}
 		c.admit(room, req)
 		if len(req.entries) > 0 {
@@ -276,11 +276,8 @@ func (c *conn) checkEntry(refusal *Error, e *wireEntry) *Error {
 	if refusal == nil {
 		refusal = checkMessageID(e.id)
 	}
-	if refusal == nil && (e.kind != KindText || e.ref != 0) {
-		refusal = errorf(rpc.InvalidArgument, "a record of kind %s cannot be published", e.kind)
-	}
 	if refusal == nil {
-		refusal = checkBody(e.body, c.session.srv.cfg.MaxBody)
+		refusal = checkContent(e.kind, e.ref, e.body, c.session.srv.cfg.MaxBody)
 	}
 	return refusal
 }

@@ -290,7 +290,7 @@ func (c *Client) nextLine(it *items, pos Position) (Event, error) {
 	if !before.hasFrom || !before.hasTime {
 		return nil, malformed("the first line of a RECORD does not say who published it, and when")
 	}
-	if l.kind != KindText {
+	if l.kind != KindText || len(l.body) == 0 {
 		return r.special(&l, pos, time.Unix(0, before.time).UTC()), nil
 	}
 	at := len(it.body) - it.fields.Rest() - len(b)
@@ -307,13 +307,24 @@ func (c *Client) nextLine(it *items, pos Position) (Event, error) {
 	return m, nil
 }
 
-// special returns the event for a record that is no text.
+// special returns the event for a record that is no text, or has lost it.
 func (r *clientRoom) special(l *line, pos Position, t time.Time) Event {
-	if l.kind == KindSettings {
+	switch l.kind {
+	case KindText, KindEdit:
+		if len(l.body) == 0 {
+			return &Erased{Room: r.name, Position: pos, From: r.from, Time: t, ID: string(l.id), Ref: l.ref}
+		}
+		return &Edited{Room: r.name, Position: pos, By: r.from, Time: t, Ref: l.ref, Text: string(l.body)}
+	case KindDelete:
+		return &Deleted{Room: r.name, Position: pos, By: r.from, Time: t, Ref: l.ref}
+	case KindReact, KindUnreact:
+		return &Reacted{Room: r.name, Position: pos, By: r.from, Time: t, Ref: l.ref, Text: string(l.body), Back: l.kind == KindUnreact}
+	case KindSettings:
 		var c Change
 		if json.Unmarshal(l.body, &c) == nil { // else it is a later version's
 			return &Changed{Room: r.name, Position: pos, By: r.from, Time: t, Change: c}
 		}
+	default:
 	}
 	return &Unknown{Room: r.name, Position: pos, From: r.from, Time: t, Kind: l.kind, Ref: l.ref}
 }

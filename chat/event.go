@@ -8,19 +8,27 @@ import (
 	"github.com/trunkline-go/trunkline/transport"
 )
 
-// An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Changed], [*Unknown], [*Sent], [*Rejected],
-// [*Presence], [*Members] or [*Left], all of a room, or of the whole client [*Detached] or [*Resumed], after
+// An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Edited], [*Deleted], [*Reacted], [*Erased], [*Changed], [*Unknown],
+// [*Sent], [*Rejected], [*Presence], [*Members] or [*Left], all of a room, or of the whole client [*Detached] or [*Resumed], after
 // which there may be a [*Gap] in a room.
 type Event interface {
 	// RoomName returns the room that it happened in; "" for what concerns all.
 	RoomName() string
 }
 
-// PositionOf returns the position of the record that an event is: a [*Message], [*Changed] or [*Unknown]. Those of a room
-// come in the order of the log, and with what [*Sent] tells of there is one for each (C4).
+// PositionOf returns the position of the record that an event is: a [*Message], [*Edited], [*Deleted], [*Reacted], [*Erased],
+// [*Changed] or [*Unknown]. Those of a room come in the order of the log, and with what [*Sent] tells of there is one for each (C4).
 func PositionOf(e Event) (p Position, ok bool) {
 	switch e := e.(type) {
 	case *Message:
+		return e.Position, true
+	case *Edited:
+		return e.Position, true
+	case *Deleted:
+		return e.Position, true
+	case *Reacted:
+		return e.Position, true
+	case *Erased:
 		return e.Position, true
 	case *Changed:
 		return e.Position, true

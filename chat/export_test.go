@@ -26,7 +26,7 @@ func (srv *Server) Load() (replies, writers int) {
 
 // PublishAs is Publish with an id of the caller's.
 func (c *Client) PublishAs(ctx context.Context, room, id, text string) error {
-	_, err := c.publish(ctx, room, id, text)
+	_, err := c.publish(ctx, room, draft{id: id, text: text})
 	return err
 }
 

@@ -75,7 +75,7 @@ func historyRecord(rec *Record) HistoryRecord {
 // Event returns the event that members of the room got for the record, as [Client.Next] returns it.
 func (h *HistoryRecord) Event(room string) Event {
 	pos := Position{Epoch: h.Epoch, Seq: h.Seq}
-	if h.Kind == KindText {
+	if h.Kind == KindText && h.Text+string(h.Body) != "" {
 		return &Message{Room: room, Position: pos, From: h.From, Time: h.Time, ID: h.ID, Text: h.Text}
 	}
 	body := h.Body
@@ -83,7 +83,7 @@ func (h *HistoryRecord) Event(room string) Event {
 		body = []byte(h.Text)
 	}
 	r := &clientRoom{name: room, from: h.From}
-	return r.special(&line{kind: h.Kind, ref: h.Ref, body: body}, pos, h.Time)
+	return r.special(&line{id: []byte(h.ID), kind: h.Kind, ref: h.Ref, body: body}, pos, h.Time)
 }
 
 func (srv *Server) history(ctx context.Context, req *HistoryRequest) (*HistoryResponse, error) {

@@ -91,7 +91,7 @@ func silentClient(messages map[string]string, rooms ...string) *Client {
 		c.rooms[room] = &clientRoom{name: room, epoch: 1, next: 1}
 	}
 	for id, room := range messages {
-		c.unacked[id] = unacked{room: room, id: id}
+		c.unacked[id] = unacked{room: room, draft: draft{id: id}}
 		c.slots <- struct{}{}
 	}
 	return c

@@ -25,3 +25,6 @@ func (k Kind) String() string {
 	}
 	return strconv.FormatUint(uint64(k), 10)
 }
+
+// refers says whether a record of the kind refers to a text.
+func (k Kind) refers() bool { return k >= KindEdit && k <= KindUnreact }

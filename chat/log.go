@@ -123,6 +123,9 @@ type Log interface {
 	// A snapshot that is not nil becomes the room's in the same step, in place of the one before, if any
 	// of the entries becomes a record. It must not be changed any more.
 	//
+	// A record of KindDelete takes, in the same step, the bodies of the text that it refers to and of all its edits, for good:
+	// these records are read with an empty body from then on. That they are duplicates is still found.
+	//
 	// An [*Error] means that nothing was appended, and goes to the publishers as it is.
 	// With any other error it is not known what was appended.
 	Append(ctx context.Context, room string, head uint64, entries []Entry, snapshot []byte) ([]Result, error)
@@ -136,10 +139,34 @@ type Log interface {
 	// there are, but at most n, and no more than fit into maxBytes of bodies, and one at least.
 	ReadBack(ctx context.Context, room string, seq uint64, n, maxBytes int) ([]Record, error)
 
+	// Find returns what Append would meet, one for each of the entries, and the state of the room, all as of one moment
+	// after the call. So what follows from it holds in an append at the state's head.
+	Find(ctx context.Context, room string, entries []Entry) (State, []Found, error)
+
 	// Watch calls moved after records were appended to room, by whichever server, with the
 	// seq of the newest. moved does not block, and may be called for each append or once for
 	// many, in any order. Nothing is called any more when stop has returned.
 	Watch(room string, moved func(head uint64)) (stop func())
+}
+
+// Found is what a log has that matters to an entry.
+type Found struct {
+	Known  *Result // what Append would answer it with, because its id has been used before; nil if that was not
+	Target *Target // the text at Ref; nil if the log has none there, or has trimmed it
+}
+
+// A Target is a text that others refer to. It is shared, and must not be changed.
+type Target struct {
+	From   string
+	Erased bool        // the text has been taken by a record of KindDelete
+	Refs   []Reference // its edits, its reactions, and those taken back, in their order
+}
+
+// A Reference is a record that refers to a text.
+type Reference struct {
+	Kind Kind
+	From string
+	Text string // of a reaction, or one that is taken back
 }
 
 // ConflictError reports that another server has appended to the room meanwhile. Nothing was

@@ -63,6 +63,7 @@ type memoryRoom struct {
 	name     string
 	snapshot []byte
 	records  fifo[memoryRecord]
+	refs     map[uint64][]uint64 // seqs of the records that refer to a text, by its seq
 	head     uint64
 	bytes    int
 	place    int // in aged, while it has records
@@ -135,11 +136,15 @@ func setDefault(v *int, def int) {
 func (l *MemoryLog) State(_ context.Context, room string) (State, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.stateLocked(room), nil
+}
+
+func (l *MemoryLog) stateLocked(room string) State {
 	s := State{First: 1, Epochs: []Epoch{{Number: l.cfg.Epoch, First: 1}}}
 	if r := l.rooms[room]; r != nil {
 		s.Head, s.First, s.Snapshot = r.head, r.first(), r.snapshot
 	}
-	return s, nil
+	return s
 }
 
 // Append implements [Log].
@@ -185,10 +190,7 @@ func (l *MemoryLog) appendLocked(r *memoryRoom, e *Entry, now time.Time) Result 
 	key := l.markKeyLocked(r.name, e)
 	hash := l.contentLocked(e)
 	if m, ok := l.marks[key]; ok {
-		if m.body != hash {
-			return Result{Err: errorf(rpc.AlreadyExists, "the message id was used before, for something else")}
-		}
-		return Result{Position: m.Position, Duplicate: true}
+		return m.result(hash)
 	}
 	r.head++
 	l.count++
@@ -205,8 +207,106 @@ func (l *MemoryLog) appendLocked(r *memoryRoom, e *Entry, now time.Time) Result 
 	if l.order.len() > l.cfg.MaxMarks {
 		delete(l.marks, l.order.pop())
 	}
+	if e.Kind.refers() {
+		l.referLocked(r, e, pos.Seq)
+	}
 	return Result{Position: pos, Time: now}
 }
+
+// result answers an entry whose id was used before.
+func (m *mark) result(hash uint64) Result {
+	if m.body != hash {
+		return Result{Err: errorf(rpc.AlreadyExists, "the message id was used before, for something else")}
+	}
+	return Result{Position: m.Position, Duplicate: true}
+}
+
+// referLocked notes that the record seq, which e has become, refers to another.
+func (l *MemoryLog) referLocked(r *memoryRoom, e *Entry, seq uint64) {
+	if r.text(e.Ref) == nil {
+		return
+	}
+	if r.refs == nil {
+		r.refs = make(map[uint64][]uint64)
+	}
+	r.refs[e.Ref] = append(r.refs[e.Ref], seq)
+	if e.Kind != KindDelete {
+		return
+	}
+	l.eraseLocked(r, e.Ref)
+	for _, seq := range r.refs[e.Ref] {
+		if r.at(seq).Kind == KindEdit {
+			l.eraseLocked(r, seq)
+		}
+	}
+}
+
+func (l *MemoryLog) eraseLocked(r *memoryRoom, seq uint64) {
+	rec := r.at(seq)
+	r.bytes -= len(rec.Body)
+	l.bytes -= len(rec.Body)
+	rec.Body = nil // readers may have it, and go on reading it
+}
+
+// Find implements [Log].
+func (l *MemoryLog) Find(_ context.Context, room string, entries []Entry) (State, []Found, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := make([]Found, len(entries))
+	targets := make(map[uint64]*Target)
+	r := l.rooms[room]
+	for i := range entries {
+		e := &entries[i]
+		if m, ok := l.marks[l.markKeyLocked(room, e)]; ok {
+			res := m.result(l.contentLocked(e))
+			found[i].Known = &res
+		}
+		if e.Ref == 0 || r == nil {
+			continue
+		}
+		t, looked := targets[e.Ref]
+		if !looked {
+			t = r.target(e.Ref)
+			targets[e.Ref] = t
+		}
+		found[i].Target = t
+	}
+	return l.stateLocked(room), found, nil
+}
+
+// target returns the text at seq, if there is one.
+func (r *memoryRoom) target(seq uint64) *Target {
+	rec := r.text(seq)
+	if rec == nil {
+		return nil
+	}
+	t := &Target{From: rec.From, Erased: len(rec.Body) == 0}
+	for _, seq := range r.refs[seq] {
+		ref := r.at(seq)
+		switch ref.Kind {
+		case KindEdit:
+			t.Refs = append(t.Refs, Reference{Kind: ref.Kind, From: ref.From})
+		case KindReact, KindUnreact:
+			t.Refs = append(t.Refs, Reference{Kind: ref.Kind, From: ref.From, Text: string(ref.Body)})
+		default:
+		}
+	}
+	return t
+}
+
+// text returns the record seq, if there is one and it is a text.
+func (r *memoryRoom) text(seq uint64) *memoryRecord {
+	if seq < r.first() || seq > r.head {
+		return nil
+	}
+	if rec := r.at(seq); rec.Kind == KindText {
+		return rec
+	}
+	return nil
+}
+
+// at returns the record seq, which there is.
+func (r *memoryRoom) at(seq uint64) *memoryRecord { return r.records.at(int(seq - r.first())) }
 
 // trimLocked enforces the limits after an append to r. The newest record stays.
 func (l *MemoryLog) trimLocked(r *memoryRoom) {
@@ -223,6 +323,7 @@ func (l *MemoryLog) trimLocked(r *memoryRoom) {
 
 func (l *MemoryLog) dropLocked(r *memoryRoom) {
 	gone := r.records.pop()
+	delete(r.refs, gone.Seq)
 	cost := recordCost + len(gone.ID) + len(gone.Body)
 	r.bytes -= cost
 	l.bytes -= cost

@@ -70,7 +70,7 @@ func (o *outbox) publishLocked(m *unacked) {
 	case len(o.backlog) > 0:
 		o.backlog = append(o.backlog, m.pending())
 	default:
-		o.queueEntryLocked(m.room, m.id, m.text)
+		o.queueEntryLocked(m.room, &m.draft)
 	}
 }
 
@@ -83,7 +83,7 @@ func (o *outbox) queuePendingLocked(p *pending) {
 	case RequestLeave:
 		o.queueLocked(frameLeave, &chatpb.Leave{Room: []byte(p.room)})
 	case RequestPublish:
-		o.queueEntryLocked(p.room, p.id, p.text)
+		o.queueEntryLocked(p.room, &p.draft)
 	}
 }
 
@@ -96,14 +96,14 @@ func (o *outbox) queueLocked(t transport.FrameType, m proto.Message) {
 }
 
 // queueEntryLocked queues an entry, in one PUBLISH with those before it where they are of one room.
-func (o *outbox) queueEntryLocked(room, id, text string) {
-	if o.room != room || bufferLen(o.entries)+len(id)+len(text) > maxEntries {
+func (o *outbox) queueEntryLocked(room string, d *draft) {
+	if o.room != room || bufferLen(o.entries)+len(d.id)+len(d.text) > maxEntries {
 		o.sealLocked()
 	}
 	if o.entries == nil {
 		o.entries, o.room = newWriteBuffer(), room
 	}
-	*o.entries = appendEntry(*o.entries, id, text, KindText, 0)
+	*o.entries = appendEntry(*o.entries, d.id, d.text, d.kind, d.ref)
 	o.startLocked()
 }
 

@@ -37,6 +37,8 @@ type event struct {
 	epoch    uint64
 	from, id string
 	producer Producer
+	kind     Kind
+	ref      uint64
 	session  *session // who published it, if that is known
 }
 

@@ -40,6 +40,7 @@ type room struct {
 	subs       []*subscription
 	batch      []*request // publishes that wait to be appended
 	batchBytes int
+	refers     bool    // some of entries refer to texts
 	entries    []Entry // of batch
 	events     []event // for reuse
 	burst      burst   // for reuse
@@ -80,6 +81,7 @@ type request struct {
 	own     ownRecords      // requestJoin: what it says of them
 	entries []Entry         // requestPublish
 	cost    int             // requestPublish: of the entries
+	refers  bool            // requestPublish: some of the entries refer to texts
 	how     ending          // requestEnd
 	noted   chan<- struct{} // requestEnd: for whoever waits
 	sub     *subscription   // requestLost

@@ -29,6 +29,9 @@ func Log(t *testing.T, open func(t *testing.T) chat.Log) {
 		"C3 duplicates inside one append":         duplicatesInOneAppend,
 		"records of any kind":                     kinds,
 		"a snapshot comes with a record":          snapshots,
+		"C3 what has been sent is found":          found,
+		"what refers to a text is found":          references,
+		"M114 a delete takes the text for good":   erased,
 		"another server was first":                conflict,
 		"C1 many servers append":                  manyServers,
 		"read in pieces":                          readPieces,
@@ -176,6 +179,93 @@ func snapshots(t *testing.T, l chat.Log) {
 	require.NoError(t, appendAt(3, "m", "x", []byte{}))
 	assert.Empty(t, state(t, l, "r").Snapshot)
 	assert.Nil(t, state(t, l, "other").Snapshot)
+}
+
+func found(t *testing.T, l chat.Log) {
+	s, none, err := l.Find(t.Context(), "r", []chat.Entry{entry("a", 1, "i", "x"), about(chat.KindEdit, "a", "e", 1, "y")})
+	require.NoError(t, err)
+	assert.Equal(t, make([]chat.Found, 2), none)
+	assert.Equal(t, state(t, l, "r"), s)
+	add(t, l, "r", entry("a", 1, "i", "x"), entry("a", 1, "j", "y"))
+	s, all, err := l.Find(t.Context(), "r", []chat.Entry{entry("a", 1, "j", "y"), entry("b", 1, "j", "y"), entry("a", 1, "i", "changed"), entry("a", 1, "k", "z")})
+	require.NoError(t, err)
+	assert.Equal(t, state(t, l, "r"), s)
+	assert.Equal(t, &chat.Result{Position: chat.Position{Epoch: s.Epoch(), Seq: 2}, Duplicate: true}, all[0].Known)
+	assert.Nil(t, all[1].Known)
+	require.NotNil(t, all[2].Known)
+	assert.Equal(t, rpc.AlreadyExists, all[2].Known.Err.Code)
+	assert.Nil(t, all[3].Known)
+	assert.Equal(t, uint64(2), state(t, l, "r").Head, "and nothing is appended")
+}
+
+// about is a record that refers to another.
+func about(kind chat.Kind, from, id string, ref uint64, body string) chat.Entry {
+	e := entry(from, 1, id, body)
+	e.Kind, e.Ref = kind, ref
+	return e
+}
+
+func references(t *testing.T, l chat.Log) {
+	add(t, l, "other", entry("a", 1, "i", "x"), about(chat.KindReact, "c", "r", 1, "!"))
+	add(t, l, "r",
+		entry("a", 1, "i", "x"),
+		entry("b", 1, "j", "y"),
+		about(chat.KindEdit, "a", "e", 1, "z"),
+		about(chat.KindReact, "b", "r", 1, "+"),
+		about(chat.KindReact, "b", "s", 2, "+"),
+		about(chat.KindUnreact, "b", "u", 1, "+"))
+	_, all, err := l.Find(t.Context(), "r", []chat.Entry{
+		about(chat.KindEdit, "a", "1", 1, "q"), about(chat.KindReact, "a", "2", 2, "q"), about(chat.KindReact, "a", "3", 3, "q"),
+		about(chat.KindReact, "a", "4", 7, "q"), about(chat.KindReact, "a", "5", 1<<63+1, "q"), about(chat.KindDelete, "a", "6", 1, ""),
+		about(chat.KindEdit, "a", "e", 1, "z"),
+	})
+	require.NoError(t, err)
+	one := &chat.Target{From: "a", Refs: []chat.Reference{{Kind: chat.KindEdit, From: "a"}, {Kind: chat.KindReact, From: "b", Text: "+"}, {Kind: chat.KindUnreact, From: "b", Text: "+"}}}
+	assert.Equal(t, one, all[0].Target)
+	assert.Equal(t, &chat.Target{From: "b", Refs: []chat.Reference{{Kind: chat.KindReact, From: "b", Text: "+"}}}, all[1].Target)
+	assert.Nil(t, all[2].Target, "an edit is no text")
+	assert.Nil(t, all[3].Target, "it is beyond the head")
+	assert.Nil(t, all[4].Target)
+	assert.Equal(t, one, all[5].Target)
+	assert.Equal(t, one, all[6].Target)
+	assert.Equal(t, uint64(3), all[6].Known.Seq)
+}
+
+func erased(t *testing.T, l chat.Log) {
+	add(t, l, "r",
+		entry("a", 1, "i", "secret"),
+		entry("a", 1, "j", "stays"),
+		about(chat.KindEdit, "a", "e", 1, "secret, too"),
+		about(chat.KindEdit, "a", "f", 2, "stays, too"),
+		about(chat.KindReact, "b", "r", 1, "+"))
+	before, err := l.Read(t.Context(), "r", 1, 1<<20)
+	require.NoError(t, err)
+	// The last of it in one step with what it takes.
+	res := add(t, l, "r", about(chat.KindEdit, "a", "g", 1, "in the same step"), about(chat.KindDelete, "c", "d", 1, ""))
+	assert.Equal(t, uint64(7), res[1].Seq)
+	after, err := l.Read(t.Context(), "r", 1, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, after, 7, "no seq is missing")
+	for i, body := range []string{"", "stays", "", "stays, too", "+", "", ""} {
+		assert.Equal(t, body, string(after[i].Body), "%d", i+1)
+		if i < len(before) {
+			assert.Equal(t, [4]any{before[i].Position, before[i].Time, before[i].ID, before[i].Kind}, [4]any{after[i].Position, after[i].Time, after[i].ID, after[i].Kind})
+		}
+	}
+	assert.Equal(t, "secret", string(before[0].Body), "who has read it is left alone")
+	_, all, err := l.Find(t.Context(), "r", []chat.Entry{about(chat.KindEdit, "a", "1", 1, "q"), about(chat.KindEdit, "a", "2", 2, "q")})
+	require.NoError(t, err)
+	assert.Equal(t, [2]bool{true, false}, [2]bool{all[0].Target.Erased, all[1].Target.Erased})
+	again := add(t, l, "r", entry("a", 1, "i", "secret"), about(chat.KindEdit, "a", "e", 1, "secret, too"), entry("a", 1, "i", ""))
+	assert.Equal(t, []uint64{1, 3}, []uint64{again[0].Seq, again[1].Seq})
+	assert.True(t, again[0].Duplicate && again[1].Duplicate, "C3 outlives it")
+	assert.NotNil(t, again[2].Err)
+	// What there is not is not taken; nor is a record of another kind.
+	add(t, l, "r", about(chat.KindDelete, "c", "d2", 100, ""), about(chat.KindDelete, "c", "d3", 5, ""), about(chat.KindDelete, "c", "d4", 1<<63+2, ""), about(chat.KindDelete, "c", "d5", 1, ""))
+	records, err := l.Read(t.Context(), "r", 5, 1)
+	require.NoError(t, err)
+	assert.Equal(t, "+", string(records[0].Body))
+	assert.Equal(t, uint64(11), state(t, l, "r").Head)
 }
 
 func conflict(t *testing.T, l chat.Log) {

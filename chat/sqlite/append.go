@@ -33,6 +33,7 @@ type appending struct {
 
 	results []chat.Result
 	moved   uint64 // the room's new head, if it has one
+	erased  bool   // bodies were taken
 	err     error
 	done    chan struct{} // closed when results or err are there
 }
@@ -93,6 +94,7 @@ func (l *Log) run() {
 		case a := <-l.mail:
 			l.commit(l.collect(a))
 		case <-tick.C:
+			l.wipe()
 			sweeping = &pass{began: time.Now()}
 		case <-l.closing:
 			l.drain()
@@ -164,6 +166,7 @@ func (l *Log) appendAll(batch []*appending) error {
 			return l.refusal("append", err)
 		}
 		changed = changed || a.moved > 0
+		l.erased = l.erased || a.erased
 	}
 	if !changed {
 		if err := l.w.exec(ctx, l.w.rollback); err != nil {
@@ -219,6 +222,7 @@ func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *C
 		if a.results[i], err = w.appendEntry(ctx, &r, &a.entries[i], epoch, now); err != nil {
 			return err
 		}
+		a.erased = a.erased || a.entries[i].Kind == chat.KindDelete
 	}
 	if r.head < begin {
 		return nil
@@ -259,16 +263,29 @@ func (w *writer) appendEntry(ctx context.Context, r *room, e *chat.Entry, epoch 
 	if n == 1 {
 		r.head++
 		r.bytes += int64(len(e.Body))
+		if e.Kind == chat.KindDelete {
+			if err := w.erase(ctx, r, e.Ref); err != nil {
+				return chat.Result{}, err
+			}
+		}
 		return chat.Result{Position: position(epoch, r.head), Time: now}, nil
 	}
-	var key, first, had int64
-	if err := w.duplicate.QueryRowContext(ctx, r.id, e.Producer[:], []byte(e.ID), e.From).Scan(&key, &first, &had); err != nil {
+	return knownAs(w.duplicate.QueryRowContext(ctx, r.id, e.Producer[:], []byte(e.ID), e.From), hash)
+}
+
+// selectDuplicate is for knownAs.
+const selectDuplicate = `SELECT key, epoch, hash FROM records WHERE room = ? AND producer = ? AND message = ? AND sender = ?`
+
+// knownAs answers an entry, with its hash, whose id row says was used before.
+func knownAs(row *sql.Row, hash int64) (chat.Result, error) {
+	var key, epoch, had int64
+	if err := row.Scan(&key, &epoch, &had); err != nil {
 		return chat.Result{}, err
 	}
 	if had != hash {
 		return chat.Result{Err: &chat.Error{Code: rpc.AlreadyExists, Reason: "the message id was used before, for something else"}}, nil
 	}
-	return chat.Result{Position: position(first, seqOf(key)), Duplicate: true}, nil
+	return chat.Result{Position: position(epoch, seqOf(key)), Duplicate: true}, nil
 }
 
 // hashOf tells entries apart that one sender gave one id. SHA-256 and not something faster, since it is kept for good.

@@ -77,3 +77,6 @@ func Database(t *testing.T, statements string) []byte {
 	require.NoError(t, err)
 	return b
 }
+
+// ReferQueries are those that look for what refers to a text.
+var ReferQueries = []string{sumErasable, eraseBodies, selectReferences}

@@ -21,7 +21,7 @@ import (
 
 const (
 	applicationID = 0x74726e6b // "trnk": PRAGMA application_id
-	version       = 2          // of the schema: PRAGMA user_version
+	version       = 3          // of the schema: PRAGMA user_version
 
 	// busyTimeout is how long another process may have the database, in milliseconds.
 	busyTimeout = 5000
@@ -52,7 +52,9 @@ type Log struct {
 	once    sync.Once
 	err     error // of Close
 
-	w *writer // the writer goroutine's; nil while there is none
+	// The writer goroutine's.
+	w      *writer // nil while there is none
+	erased bool    // the write-ahead log may have bodies that were taken since
 }
 
 // Open opens the database in the file path, and makes it if there is none; it is readable by its owner alone. The
@@ -82,7 +84,7 @@ func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 	}
 	err = l.prepare(ctx)
 	if err == nil {
-		l.write, err = openDB(path, 1, "journal_mode(WAL)", "synchronous("+synchronous+")", walLimit)
+		l.write, err = openDB(path, 1, "journal_mode(WAL)", "synchronous("+synchronous+")", walLimit, "secure_delete(1)")
 	}
 	if err == nil {
 		l.read, err = openDB(path, readers, "query_only(1)")

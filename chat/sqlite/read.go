@@ -21,13 +21,19 @@ func (l *Log) State(ctx context.Context, name string) (chat.State, error) {
 		if err != nil {
 			return err
 		}
-		s = chat.State{Head: uint64(r.head), First: uint64(r.first)}
-		if s.Epochs, err = epochsOf(ctx, tx, &r); err != nil || r.id == 0 {
-			return err
-		}
-		return tx.QueryRowContext(ctx, `SELECT snapshot FROM rooms WHERE id = ?`, r.id).Scan(&s.Snapshot)
+		s, err = stateOf(ctx, tx, &r)
+		return err
 	})
 	return s, err
+}
+
+func stateOf(ctx context.Context, tx *sql.Tx, r *room) (chat.State, error) {
+	s := chat.State{Head: uint64(r.head), First: uint64(r.first)}
+	var err error
+	if s.Epochs, err = epochsOf(ctx, tx, r); err != nil || r.id == 0 {
+		return s, err
+	}
+	return s, tx.QueryRowContext(ctx, `SELECT snapshot FROM rooms WHERE id = ?`, r.id).Scan(&s.Snapshot)
 }
 
 // snapshot calls read with a transaction, in which nothing changes.

@@ -25,6 +25,7 @@ type writer struct {
 	setSnapshot                            *sql.Stmt
 	epoch, beginEpoch                      *sql.Stmt
 	addRecord, duplicate                   *sql.Stmt
+	erasable, eraseBodies                  *sql.Stmt
 	sizes, sumSizes, trim                  *sql.Stmt
 	aging, firstYoung, forgettable, forget *sql.Stmt
 }
@@ -53,7 +54,9 @@ func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
 		{&w.epoch, `SELECT max(number) FROM epochs`},
 		{&w.beginEpoch, `INSERT OR IGNORE INTO room_epochs VALUES (?, ?, ?)`},
 		{&w.addRecord, `INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, producer, message, sender) DO NOTHING`},
-		{&w.duplicate, `SELECT key, epoch, hash FROM records WHERE room = ? AND producer = ? AND message = ? AND sender = ?`},
+		{&w.duplicate, selectDuplicate},
+		{&w.erasable, sumErasable},
+		{&w.eraseBodies, eraseBodies},
 		{&w.sizes, `SELECT length(body) FROM records WHERE key >= ? AND key < ? ORDER BY key`},
 		{&w.sumSizes, `SELECT coalesce(sum(length(body)), 0) FROM records WHERE key >= ? AND key < ?`},
 		{&w.trim, `UPDATE records SET body = NULL, time = ? WHERE key >= ? AND key < ?`},

@@ -222,6 +222,14 @@ func eventOf(e chat.Event) event {
 		return &joinedEvent{"joined", e.Room, e.Epoch, e.Head, e.Members, e.More}
 	case *chat.Message:
 		return &messageEvent{"message", e.Room, e.Position.Seq, e.From, e.Time, e.ID, e.Text}
+	case *chat.Edited:
+		return &editedEvent{recordEvent{"edited", e.Room, e.Position.Seq, e.By, e.Time}, e.Ref, e.Text}
+	case *chat.Deleted:
+		return &deletedEvent{recordEvent{"deleted", e.Room, e.Position.Seq, e.By, e.Time}, e.Ref}
+	case *chat.Reacted:
+		return &reactedEvent{recordEvent{"reacted", e.Room, e.Position.Seq, e.By, e.Time}, e.Ref, e.Text, e.Back}
+	case *chat.Erased:
+		return &erasedEvent{recordEvent{"erased", e.Room, e.Position.Seq, e.From, e.Time}, e.ID, e.Ref}
 	case *chat.Changed:
 		return &changedEvent{recordEvent{"changed", e.Room, e.Position.Seq, e.By, e.Time}, e.Change}
 	case *chat.Unknown:

@@ -33,6 +33,18 @@ func TestGoldenEvents(t *testing.T) {
 		`{"type":"changed","room":"lobby","seq":9,"by":"bob","time":"2000-01-02T03:04:05.006Z","what":"topic","topic":"tea"}`: eventOf(&chat.Changed{
 			Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, By: "bob", Time: at, Change: chat.Change{What: chat.ChangeTopic, Topic: "tea"},
 		}),
+		`{"type":"edited","room":"lobby","seq":9,"by":"bob","time":"2000-01-02T03:04:05.006Z","ref":3,"text":"x"}`: eventOf(&chat.Edited{
+			Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, By: "bob", Time: at, Ref: 3, Text: "x",
+		}),
+		`{"type":"deleted","room":"lobby","seq":9,"by":"bob","time":"2000-01-02T03:04:05.006Z","ref":3}`: eventOf(&chat.Deleted{
+			Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, By: "bob", Time: at, Ref: 3,
+		}),
+		`{"type":"reacted","room":"lobby","seq":9,"by":"bob","time":"2000-01-02T03:04:05.006Z","ref":3,"text":"👍","back":true}`: eventOf(&chat.Reacted{
+			Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, By: "bob", Time: at, Ref: 3, Text: "👍", Back: true,
+		}),
+		`{"type":"erased","room":"lobby","seq":9,"by":"bob","time":"2000-01-02T03:04:05.006Z","id":"x","ref":3}`: eventOf(&chat.Erased{
+			Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, From: "bob", Time: at, ID: "x", Ref: 3,
+		}),
 		`{"type":"unknown","room":"lobby","seq":9,"by":"bob","time":"2000-01-02T03:04:05.006Z","kind":99}`: eventOf(&chat.Unknown{
 			Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, From: "bob", Time: at, Kind: 99, Ref: 3,
 		}),
@@ -183,10 +195,15 @@ func TestLinesOfABreak(t *testing.T) {
 		"* connection lost: no answer; trying again…":       detached(&transport.Error{Code: transport.Lost, Reason: "no answer"}),
 		"* connection aborted (Internal): x; trying again…": detached(&transport.Error{Code: transport.Internal, Reason: "x"}),
 		"* the server goes away; trying again…":             detached(&transport.Error{Code: transport.Drained}),
-		"* back":                                &resumedEvent{Kept: true},
-		"* lobby: bob has set the topic: tea":   eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: chat.ChangeTopic, Topic: "tea"}}),
-		"* lobby: bob has removed the topic":    eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: chat.ChangeTopic}}),
-		"* lobby: bob has changed the room (x)": eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: "x"}}),
+		"* back":                                                         &resumedEvent{Kept: true},
+		"* lobby: bob has set the topic: tea":                            eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: chat.ChangeTopic, Topic: "tea"}}),
+		"* lobby: bob has removed the topic":                             eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: chat.ChangeTopic}}),
+		"* lobby: bob has edited 3: \ufffd[31m":                          eventOf(&chat.Edited{Room: "lobby", By: "bob", Ref: 3, Text: "\x1b[31m"}),
+		"* lobby: bob has deleted 3":                                     eventOf(&chat.Deleted{Room: "lobby", By: "bob", Ref: 3}),
+		"* lobby: bob reacts to 3: \ufffd":                               eventOf(&chat.Reacted{Room: "lobby", By: "bob", Ref: 3, Text: "\u009b"}),
+		"* lobby: bob takes back from 3: +":                              eventOf(&chat.Reacted{Room: "lobby", By: "bob", Ref: 3, Text: "+", Back: true}),
+		"* lobby: what bob said at 3 has been deleted":                   eventOf(&chat.Erased{Room: "lobby", Position: chat.Position{Seq: 3}, From: "bob"}),
+		"* lobby: bob has changed the room (x)":                          eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: "x"}}),
 		"* lobby: record 9 is of a kind that this version does not know": eventOf(&chat.Unknown{Room: "lobby", Position: chat.Position{Seq: 9}}),
 		"* lines of lobby after 4 are gone, it goes on with 7":           eventOf(&chat.Gap{Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.OutOfRange, First: 7}),
 		"* the log of lobby may have lost lines; what it has follows, from 1": eventOf(&chat.Gap{
