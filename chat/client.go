@@ -119,6 +119,15 @@ func (c *Client) Join(ctx context.Context, room string, from From) error {
 	return c.ask(ctx, pending{request: RequestJoin, room: room, from: from})
 }
 
+// Resync asks that the records of room, which has been joined, go on from another place: from a position
+// ([After]: what has been shown comes again), with the newest ([Last]), or from now on ([Live]: what has not been shown yet does not come).
+// In terms of X.225, section 7.9 that is to resynchronize with restart, set and abandon. The answer is a [*Joined], from which on the new order
+// holds, or a [*Rejected], and then all goes on as before. Records of one's own that come again are [*Message] and the like. Nobody else
+// is told.
+func (c *Client) Resync(ctx context.Context, room string, from From) error {
+	return c.ask(ctx, pending{request: RequestResync, room: room, from: from})
+}
+
 // Leave asks to be a member of room no longer. The answer is a [*Left] or [*Rejected];
 // events of the room may come until then.
 func (c *Client) Leave(ctx context.Context, room string) error {

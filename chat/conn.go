@@ -55,7 +55,8 @@ type reply struct {
 	pos         Position      // framePubAck: of the first; frameJoined (its epoch)
 	duplicate   bool          // framePubAck
 	sub         *subscription // frameJoined: from here on, its events are written
-	unsubscribe bool          // they are not any more
+	instead     *subscription // frameJoined: and those of this one are not any more; nil if there is none
+	unsubscribe bool          // sub's are not any more
 	request     chatpb.Rejected_Request
 	err         *Error // frameRejected
 	epoch       uint64
@@ -173,6 +174,7 @@ func (c *conn) handle(ctx context.Context, t transport.FrameType, body []byte) e
 func (c *conn) join(m *chatpb.Join) error {
 	name := string(m.GetRoom())
 	err := checkRoom(name)
+	asked := joinRequest(m.GetResync())
 	var own ownRecords
 	if producer := m.GetProducer(); err == nil && len(producer) > 0 {
 		if err = checkProducer(producer); err == nil {
@@ -189,13 +191,21 @@ func (c *conn) join(m *chatpb.Join) error {
 	if err == nil {
 		var r *room
 		if r, err = c.session.srv.room(name, true); err == nil {
-			return c.send(r, &request{kind: requestJoin, from: fromWire(m), own: own})
+			return c.send(r, &request{kind: requestJoin, from: fromWire(m), own: own, resync: m.GetResync()})
 		}
 		c.session.disclaim(name)
 	}
-	c.answer(rejected(chatpb.Rejected_REQUEST_JOIN, m.GetRoom(), err))
+	c.answer(rejected(asked, m.GetRoom(), err))
 	c.wake()
 	return nil
+}
+
+// joinRequest returns what a JOIN is rejected as.
+func joinRequest(resync bool) chatpb.Rejected_Request {
+	if resync {
+		return chatpb.Rejected_REQUEST_RESYNC
+	}
+	return chatpb.Rejected_REQUEST_JOIN
 }
 
 // publish sends the entries of a PUBLISH to the room, in pieces that may wait for the log. An entry that

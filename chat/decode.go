@@ -71,13 +71,14 @@ func (c *Client) joined(body []byte) (Event, error) {
 	}
 	room := string(m.GetRoom())
 	r, in := c.rooms[room]
-	if in && r.rejoin == rejoinNone || !in && !c.askAnswered(RequestJoin, room) {
+	resync := in && r.rejoin == rejoinNone
+	if resync && !c.askAnswered(RequestResync, room) || !in && !c.askAnswered(RequestJoin, room) {
 		return nil, malformed("JOINED without JOIN")
 	}
 	if next := m.GetNext(); next == 0 || next < m.GetFirst() || m.GetHead() == math.MaxUint64 || next > m.GetHead()+1 {
 		return nil, malformed("JOINED begins at %d, the log has %d to %d", next, m.GetFirst(), m.GetHead())
 	}
-	if in {
+	if in && !resync {
 		return c.rejoined(r, &m)
 	}
 	c.rooms[room] = &clientRoom{name: room, epoch: m.GetEpoch(), next: m.GetNext()}
@@ -114,9 +115,9 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		case !c.askAnswered(RequestJoin, room):
 			return nil, malformed("REJECTED without JOIN")
 		}
-	case request == RequestLeave:
-		if !c.askAnswered(RequestLeave, room) {
-			return nil, malformed("REJECTED without LEAVE")
+	case request == RequestLeave, request == RequestResync:
+		if !c.askAnswered(request, room) {
+			return nil, malformed("REJECTED without a request")
 		}
 	}
 	return rejectedEvent(request, &m), nil

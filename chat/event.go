@@ -38,7 +38,7 @@ func PositionOf(e Event) (p Position, ok bool) {
 	return Position{}, false
 }
 
-// Joined says that a JOIN was carried out. What follows begins with the record Next.
+// Joined says that a JOIN, or a resynchronization, was carried out. What follows begins with the record Next.
 type Joined struct {
 	Room    string
 	Epoch   uint64
@@ -166,7 +166,7 @@ func (e *Members) RoomName() string { return e.Room }
 // RoomName implements [Event].
 func (e *Left) RoomName() string { return e.Room }
 
-// A Request is what was asked: "join", "publish" or "leave".
+// A Request is what was asked: "join", "publish", "leave" or "resync".
 type Request string
 
 // The requests that can be rejected.
@@ -174,6 +174,7 @@ const (
 	RequestJoin    Request = "join"
 	RequestPublish Request = "publish"
 	RequestLeave   Request = "leave"
+	RequestResync  Request = "resync"
 )
 
 // A PresenceState is what happened to an identity in a room. It is there while it has a
@@ -202,6 +203,8 @@ func requestFromWire(r chatpb.Rejected_Request) (Request, bool) {
 		return RequestPublish, true
 	case chatpb.Rejected_REQUEST_LEAVE:
 		return RequestLeave, true
+	case chatpb.Rejected_REQUEST_RESYNC:
+		return RequestResync, true
 	case chatpb.Rejected_REQUEST_UNSPECIFIED:
 	}
 	return "", false

@@ -80,6 +80,10 @@ func (o *outbox) queuePendingLocked(p *pending) {
 		m := &chatpb.Join{Room: []byte(p.room)}
 		p.from.toWire(m)
 		o.queueLocked(frameJoin, m)
+	case RequestResync:
+		m := &chatpb.Join{Room: []byte(p.room), Resync: true}
+		p.from.toWire(m)
+		o.queueLocked(frameJoin, m)
 	case RequestLeave:
 		o.queueLocked(frameLeave, &chatpb.Leave{Room: []byte(p.room)})
 	case RequestPublish:

@@ -79,6 +79,7 @@ type request struct {
 	conn    *conn
 	from    From            // requestJoin
 	own     ownRecords      // requestJoin: what it says of them
+	resync  bool            // requestJoin: of a member, whose records go on from there
 	entries []Entry         // requestPublish
 	cost    int             // requestPublish: of the entries
 	refers  bool            // requestPublish: some of the entries refer to texts
@@ -247,7 +248,7 @@ func (r *room) handle(req *request) (freed int) {
 func (r *room) join(req *request) (freed int) {
 	refuse := func(err *Error, state *State) int {
 		req.session.log().Debug("join rejected", "room", r.name, "code", err.Code, "reason", err.Reason)
-		reply := rejected(chatpb.Rejected_REQUEST_JOIN, r.wire, err)
+		reply := rejected(joinRequest(req.resync), r.wire, err)
 		if state != nil {
 			reply.epoch, reply.head, reply.first = state.Epoch(), state.Head, state.First
 		}
@@ -257,7 +258,7 @@ func (r *room) join(req *request) (freed int) {
 		return 0
 	}
 	m := r.members[req.session]
-	if m != nil && m.sub != nil {
+	if m != nil && m.sub != nil && !req.resync {
 		return refuse(errorf(rpc.FailedPrecondition, "the session is in the room already"), nil)
 	}
 	if refusal := r.srv.authorize(req.session.peer, r.name, VerbJoin); refusal != nil {
@@ -271,10 +272,14 @@ func (r *room) join(req *request) (freed int) {
 		return refuse(refusal, nil)
 	}
 	m = r.members[req.session] // which may have been taken out meanwhile
+	if req.resync && (m == nil || m.sub == nil || m.sub.conn != req.conn) {
+		return refuse(errNotInRoom(), nil)
+	}
 	next, refusal := req.from.next(state)
 	if refusal != nil {
 		return refuse(refusal, &state)
 	}
+	var instead *subscription
 	if m == nil {
 		m = &member{}
 		r.members[req.session] = m
@@ -283,6 +288,8 @@ func (r *room) join(req *request) (freed int) {
 		r.appear(req.session.who)
 	} else {
 		req.session.disclaim(r.name) // the membership has its own
+		instead = m.sub
+		r.unsubscribe(m)
 		if m.held {
 			m.held = false
 			r.held.Add(-1)
@@ -297,7 +304,7 @@ func (r *room) join(req *request) (freed int) {
 	m.sub = sub
 	sub.place = len(r.subs)
 	r.subs = append(r.subs, sub)
-	req.conn.answer(reply{kind: frameJoined, room: r.wire, sub: sub, pos: Position{Epoch: state.Epoch()}, head: state.Head, first: state.First})
+	req.conn.answer(reply{kind: frameJoined, room: r.wire, sub: sub, instead: instead, pos: Position{Epoch: state.Epoch()}, head: state.Head, first: state.First})
 	req.conn.wake()
 	return freed
 }

@@ -138,7 +138,7 @@ type counters struct {
 	unread          atomic.Uint64
 	malformed       atomic.Uint64
 	presenceSkipped atomic.Uint64
-	rejected        [chatpb.Rejected_REQUEST_LEAVE + 1][rpc.Unauthenticated + 1]atomic.Uint64
+	rejected        [chatpb.Rejected_REQUEST_RESYNC + 1][rpc.Unauthenticated + 1]atomic.Uint64
 }
 
 // answered counts a reply that refuses something.

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -117,15 +118,17 @@ func (c *conn) gatherReplies(dst []byte) []byte {
 	return dst
 }
 
+// unsubscribe stops writing a subscription's events.
+func (c *conn) unsubscribe(sub *subscription) {
+	if i := slices.Index(c.subs, sub); i >= 0 {
+		sub.setBehind(false, false)
+		c.subs = slices.Delete(c.subs, i, i+1)
+	}
+}
+
 func (c *conn) appendReply(dst []byte, r *reply) []byte {
 	if r.unsubscribe {
-		for i, sub := range c.subs {
-			if sub == r.sub {
-				sub.setBehind(false, false)
-				c.subs = append(c.subs[:i], c.subs[i+1:]...)
-				break
-			}
-		}
+		c.unsubscribe(r.sub)
 	}
 	switch r.kind {
 	case framePubAck:
@@ -135,6 +138,7 @@ func (c *conn) appendReply(dst []byte, r *reply) []byte {
 		// events that happened meanwhile are accounted for.
 		members, more := r.sub.joined()
 		next := r.sub.next
+		c.unsubscribe(r.instead)
 		c.subs = append(c.subs, r.sub)
 		return appendMessage(dst, frameJoined, &chatpb.Joined{Room: r.room, Epoch: r.pos.Epoch, Head: r.head, First: r.first, Next: next, Members: members, More: more})
 	case frameLeft:

@@ -36,6 +36,7 @@ const (
 	Rejected_REQUEST_JOIN        Rejected_Request = 1
 	Rejected_REQUEST_PUBLISH     Rejected_Request = 2
 	Rejected_REQUEST_LEAVE       Rejected_Request = 3
+	Rejected_REQUEST_RESYNC      Rejected_Request = 4
 )
 
 // Enum value maps for Rejected_Request.
@@ -45,12 +46,14 @@ var (
 		1: "REQUEST_JOIN",
 		2: "REQUEST_PUBLISH",
 		3: "REQUEST_LEAVE",
+		4: "REQUEST_RESYNC",
 	}
 	Rejected_Request_value = map[string]int32{
 		"REQUEST_UNSPECIFIED": 0,
 		"REQUEST_JOIN":        1,
 		"REQUEST_PUBLISH":     2,
 		"REQUEST_LEAVE":       3,
+		"REQUEST_RESYNC":      4,
 	}
 )
 
@@ -203,7 +206,9 @@ type Join struct {
 	From isJoin_From `protobuf_oneof:"from"`
 	// 16 bytes: the client's outbox knows what this producer has published in the room, so that
 	// comes as lines with own = true. For a JOIN that goes on after a break.
-	Producer      []byte `protobuf:"bytes,4,opt,name=producer,proto3" json:"producer,omitempty"`
+	Producer []byte `protobuf:"bytes,4,opt,name=producer,proto3" json:"producer,omitempty"`
+	// The session is in the room, and wants its records to go on from there instead (resynchronize).
+	Resync        bool `protobuf:"varint,5,opt,name=resync,proto3" json:"resync,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -275,6 +280,13 @@ func (x *Join) GetProducer() []byte {
 		return x.Producer
 	}
 	return nil
+}
+
+func (x *Join) GetResync() bool {
+	if x != nil {
+		return x.Resync
+	}
+	return false
 }
 
 type isJoin_From interface {
@@ -1187,12 +1199,13 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x1fchat/internal/chatpb/chat.proto\x12\x11trunkline.chat.v1\"0\n" +
 	"\x06Cursor\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x89\x01\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\xa1\x01\n" +
 	"\x04Join\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x123\n" +
 	"\x06cursor\x18\x02 \x01(\v2\x19.trunkline.chat.v1.CursorH\x00R\x06cursor\x12\x14\n" +
 	"\x04last\x18\x03 \x01(\x04H\x00R\x04last\x12\x1a\n" +
-	"\bproducer\x18\x04 \x01(\fR\bproducerB\x06\n" +
+	"\bproducer\x18\x04 \x01(\fR\bproducer\x12\x16\n" +
+	"\x06resync\x18\x05 \x01(\bR\x06resyncB\x06\n" +
 	"\x04from\"\x1b\n" +
 	"\x05Leave\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\"\x7f\n" +
@@ -1217,7 +1230,7 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\amembers\x18\x06 \x03(\tR\amembers\x12\x12\n" +
 	"\x04more\x18\a \x01(\x04R\x04more\"\x1a\n" +
 	"\x04Left\x12\x12\n" +
-	"\x04room\x18\x01 \x01(\fR\x04room\"\xc6\x02\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\"\xda\x02\n" +
 	"\bRejected\x12=\n" +
 	"\arequest\x18\x01 \x01(\x0e2#.trunkline.chat.v1.Rejected.RequestR\arequest\x12\x12\n" +
 	"\x04room\x18\x02 \x01(\fR\x04room\x12\x1d\n" +
@@ -1227,12 +1240,13 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04head\x18\a \x01(\x04R\x04head\x12\x14\n" +
-	"\x05first\x18\b \x01(\x04R\x05first\"\\\n" +
+	"\x05first\x18\b \x01(\x04R\x05first\"p\n" +
 	"\aRequest\x12\x17\n" +
 	"\x13REQUEST_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fREQUEST_JOIN\x10\x01\x12\x13\n" +
 	"\x0fREQUEST_PUBLISH\x10\x02\x12\x11\n" +
-	"\rREQUEST_LEAVE\x10\x03\"\x83\x01\n" +
+	"\rREQUEST_LEAVE\x10\x03\x12\x12\n" +
+	"\x0eREQUEST_RESYNC\x10\x04\"\x83\x01\n" +
 	"\x06PubAck\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
