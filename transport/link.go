@@ -47,28 +47,27 @@ type link struct {
 	done     chan struct{}  // closed when every goroutine has ended, too
 	outcome  *Error         // how the connection ended
 	credit   credit
-	accepted chan *quic.Stream // to workers; nil has one end
 
 	mu             sync.Mutex // guards what follows
 	opened         map[quic.StreamID]*Stream
-	opening        int             // streams that wait for the peer's permission
-	serving        int             // accepted streams whose handler has not returned
-	unknown        int             // streams of unknown type so far
-	lastOpened     quic.StreamID   // highest that this side has opened, the control stream apart
-	lastSeen       quic.StreamID   // highest of the peer's streams that has arrived
-	peerOpened     quic.StreamID   // highest that there will be, once the peer has said so
-	lastAccepted   quic.StreamID   // highest of the peer's streams that has been accepted
-	limit          quic.StreamID   // no higher one is: what the last GOAWAY said
-	finishing      mode            // the release under way, if any
-	initiator      bool            // of that release
-	asked          *question       // our FINISH that has no answer yet, if any
-	goingAway      bool            // we drain: our GOAWAY has been sent
-	disconnected   bool            // DISCONNECT has been sent or received: the outcome is fixed
-	goneAway       bool            // the peer drains: its GOAWAY has arrived
-	reconnectAfter time.Duration   // from it
-	goAwayUntil    time.Time       // when the time left in it has passed
-	quiet          chan struct{}   // closed when no stream is left; nil unless somebody waits
-	acceptedAll    bool            // accepted is closed
+	opening        int           // streams that wait for the peer's permission
+	serving        int           // accepted streams whose handler has not returned
+	unknown        int           // streams of unknown type so far
+	lastOpened     quic.StreamID // highest that this side has opened, the control stream apart
+	lastSeen       quic.StreamID // highest of the peer's streams that has arrived
+	peerOpened     quic.StreamID // highest that there will be, once the peer has said so
+	lastAccepted   quic.StreamID // highest of the peer's streams that has been accepted
+	limit          quic.StreamID // no higher one is: what the last GOAWAY said
+	finishing      mode          // the release under way, if any
+	initiator      bool          // of that release
+	asked          *question     // our FINISH that has no answer yet, if any
+	goingAway      bool          // we drain: our GOAWAY has been sent
+	disconnected   bool          // DISCONNECT has been sent or received: the outcome is fixed
+	goneAway       bool          // the peer drains: its GOAWAY has arrived
+	reconnectAfter time.Duration // from it
+	goAwayUntil    time.Time     // when the time left in it has passed
+	quiet          chan struct{} // closed when no stream is left; nil unless somebody waits
+	workers        workers
 	ctx            context.Context // of the handlers: ends with the connection; nil unless somebody waits
 	cancel         context.CancelCauseFunc
 	pinger         pinger
@@ -84,11 +83,11 @@ func newLink(cfg *Config, conn *quic.Conn, client bool) *link {
 		draining:     make(chan struct{}),
 		closed:       make(chan struct{}),
 		done:         make(chan struct{}),
-		accepted:     make(chan *quic.Stream),
 		lastAccepted: -1,
 		limit:        noLimit,
 	}
 	l.credit.link = l
+	l.workers.init(&l.mu)
 	if client {
 		l.server = conn.RemoteAddr()
 	}
@@ -295,6 +294,9 @@ func (l *link) acceptStreams() {
 		}
 		l.checkQuietLocked()
 		l.credit.beganLocked()
+		if !over {
+			l.queueLocked(str)
+		}
 		l.mu.Unlock()
 		if l.sess.server != nil {
 			l.sess.server.counters.accepted.Add(1)
@@ -306,49 +308,8 @@ func (l *link) acceptStreams() {
 			batch := l.credit.releaseLocked(str)
 			l.mu.Unlock()
 			giveBack(batch)
-			continue
-		}
-		select {
-		case l.accepted <- str: // to a worker that has nothing to do
-		default:
-			l.wg.Add(1)
-			go l.work(str)
 		}
 	}
-}
-
-// work serves one stream after another, and ends when there was none to serve for a moment. A new
-// goroutine for each stream has to grow its stack each time, which took a tenth of the server's CPU. A
-// worker waits for one channel, because with three (the next stream, the moment, the connection's end)
-// a call took 3 of 50 µs more.
-func (l *link) work(str *quic.Stream) {
-	defer l.wg.Done()
-	for str != nil {
-		l.serve(str)
-		str = <-l.accepted
-	}
-}
-
-// letRest ends the workers that have nothing to do. It is called a moment after a stream's end: a worker
-// that has not come to wait by then stays for the next one's.
-func (l *link) letRest() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for !l.acceptedAll {
-		select {
-		case l.accepted <- nil:
-		default:
-			return
-		}
-	}
-}
-
-// endWorkers ends all workers, at the end of the connection.
-func (l *link) endWorkers() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.acceptedAll = true
-	close(l.accepted)
 }
 
 // handlersContext returns the context of which those of the handlers are made. It is made when the first
