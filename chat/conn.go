@@ -184,6 +184,9 @@ func (c *conn) join(m *chatpb.Join) error {
 	if err == nil && !c.session.claims(m.GetRoom()) {
 		// The actor asks too, in its own order of things; but there shall be none for a room that is denied.
 		err = c.session.srv.authorize(c.session.peer, name, VerbJoin)
+		if err == nil && isDirect(name) {
+			err = refuseDirect(name, c.session.who, VerbJoin)
+		}
 	}
 	if err == nil {
 		err = c.session.claim(name)

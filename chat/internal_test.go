@@ -160,7 +160,7 @@ func FuzzClientFrames(f *testing.F) {
 }
 
 func FuzzRoomName(f *testing.F) {
-	for _, name := range []string{"lobby", "", " x", "x\u00a0", "a\x00", "\xff", "\u202ea", "日本", "a b"} {
+	for _, name := range []string{"lobby", "", " x", "x\u00a0", "a\x00", "\xff", "\u202ea", "日本", "a b", "@alice,bob", "@bob,alice", "@a,a", "@a", "@a,b,c", "@,b", "@a,spiffe://d/user/b", "@a,spiffe://d/server", "@A,b"} {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -172,6 +172,13 @@ func FuzzRoomName(f *testing.F) {
 		assert.NotEmpty(t, name)
 		assert.Equal(t, strings.TrimSpace(name), name)
 		assert.NotContains(t, name, "\x1b")
+		a, b, direct := DirectMembers(name)
+		assert.Equal(t, strings.HasPrefix(name, "@"), direct)
+		if direct {
+			assert.Equal(t, name, DirectRoom(a, b))
+			assert.Equal(t, name, DirectRoom(b, a))
+			assert.Less(t, a, b)
+		}
 	})
 }
 

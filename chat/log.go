@@ -64,6 +64,13 @@ type State struct {
 	Snapshot []byte
 }
 
+// A RoomState is what a log has of a room that it lists; Head, First and Snapshot are those of its [State].
+type RoomState struct {
+	Name        string
+	Head, First uint64
+	Snapshot    []byte
+}
+
 // Epoch returns the number of the epoch that appends go to.
 func (s State) Epoch() uint64 {
 	if len(s.Epochs) == 0 {
@@ -142,6 +149,15 @@ type Log interface {
 	// Find returns what Append would meet, one for each of the entries, and the state of the room, all as of one moment
 	// after the call. So what follows from it holds in an append at the state's head.
 	Find(ctx context.Context, room string, entries []Entry) (State, []Found, error)
+
+	// Trim forgets the records of room before the one at first, or all of them if that is beyond the head. Positions and the
+	// snapshot stay, and so does what has been trimmed: a lower first changes nothing. It may stop halfway, with an error, having
+	// trimmed the oldest.
+	Trim(ctx context.Context, room string, first uint64) error
+
+	// Rooms returns the rooms that have, or had, a record, in the byte order of their names: the first n behind after, which need
+	// not be one of them. Fewer are the last ones.
+	Rooms(ctx context.Context, after string, n int) ([]RoomState, error)
 
 	// Watch calls moved after records were appended to room, by whichever server, with the
 	// seq of the newest. moved does not block, and may be called for each append or once for

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -419,6 +420,32 @@ func (l *MemoryLog) findLocked(room string, seq uint64) (r *memoryRoom, at int, 
 		return nil, 0, errorf(rpc.OutOfRange, "record %d has been trimmed, the first left is %d", seq, first)
 	}
 	return r, int(seq - first), nil
+}
+
+// Trim implements [Log].
+func (l *MemoryLog) Trim(_ context.Context, room string, first uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r := l.rooms[room]; r != nil {
+		for r.records.len() > 0 && r.first() < first {
+			l.dropLocked(r)
+		}
+	}
+	return nil
+}
+
+// Rooms implements [Log].
+func (l *MemoryLog) Rooms(_ context.Context, after string, n int) ([]RoomState, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []RoomState
+	for name, r := range l.rooms {
+		if name > after {
+			found = append(found, RoomState{Name: name, Head: r.head, First: r.first(), Snapshot: r.snapshot})
+		}
+	}
+	slices.SortFunc(found, func(a, b RoomState) int { return strings.Compare(a.Name, b.Name) })
+	return slices.Clone(found[:min(n, len(found))]), nil
 }
 
 // Watch implements [Log].

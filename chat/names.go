@@ -17,8 +17,8 @@ const (
 )
 
 // ValidRoom returns nil if name may name a room: 1 to 128 bytes of UTF-8, no control or
-// format characters, no space at either end. Otherwise it returns an [*Error] with
-// rpc.InvalidArgument. Names that differ in one byte are different rooms.
+// format characters, no space at either end; one that begins with "@" is as [DirectRoom] makes it. Otherwise it returns an
+// [*Error] with rpc.InvalidArgument. Names that differ in one byte are different rooms.
 func ValidRoom(name string) error {
 	// Explicitly typed: a nil *Error must not become a non-nil error.
 	if e := checkRoom(name); e != nil {
@@ -51,6 +51,9 @@ func checkRoom(name string) *Error {
 	}
 	if strings.TrimSpace(name) != name {
 		return errorf(rpc.InvalidArgument, "room name begins or ends with a space")
+	}
+	if isDirect(name) {
+		return checkDirect(name)
 	}
 	return nil
 }

@@ -115,8 +115,8 @@ func (srv *Server) named(who string) (party, *Error) {
 
 func (srv *Server) setRole(ctx context.Context, req *SetRoleRequest) (*ChangeResponse, error) {
 	on, refusal := srv.named(req.Who)
-	if refusal == nil && req.Role != "" && req.Role.rank() == 0 {
-		refusal = errorf(rpc.InvalidArgument, "there is no role %q: it is owner, chair, member, listener or none", string(req.Role))
+	if refusal == nil && req.Role != "" {
+		refusal = checkRole(req.Role)
 	}
 	if refusal != nil {
 		return nil, answer(refusal)
@@ -124,6 +124,13 @@ func (srv *Server) setRole(ctx context.Context, req *SetRoleRequest) (*ChangeRes
 	return srv.change(ctx, req.Room, verbRole, func(_ *room, s *Settings, by party) (*Change, *Error) {
 		return srv.giveRole(s, by, on, req.Role)
 	})
+}
+
+func checkRole(role Role) *Error {
+	if role.rank() == 0 {
+		return errorf(rpc.InvalidArgument, "there is no role %q: it is owner, chair, member, listener or none", string(role))
+	}
+	return nil
 }
 
 // giveRole decides about a role that somebody gives somebody.

@@ -139,6 +139,14 @@ func TestM101EachRoleDoesWhatItMayAndNothingElse(t *testing.T) {
 		"set the default role": {func(o *office, name string) rpc.Code {
 			return as(o, name, chat.SetDefaultRole, &chat.SetDefaultRoleRequest{Room: "desk", Role: chat.RoleListener})
 		}, [6]rpc.Code{none, denied, denied, denied, ok, ok}},
+		"delete the room": {func(o *office, name string) rpc.Code {
+			code := as(o, name, chat.Delete, &chat.DeleteRequest{Room: "desk"})
+			if code == ok { // and all is as it was
+				require.Equal(o, ok, as(o, "root", chat.Create, &chat.CreateRequest{Room: "desk", Roles: map[string]chat.Role{
+					"none": chat.RoleNone, "listener": chat.RoleListener, "chair": chat.RoleChair, "owner": chat.RoleOwner}}))
+			}
+			return code
+		}, [6]rpc.Code{none, denied, denied, denied, ok, ok}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			inOffice(t, chat.Config{}, func(o *office) {

@@ -168,12 +168,34 @@ func (srv *Server) refuse(room string, s *Settings, id certs.ID, who string, v V
 	return srv.refuseByTable(room, s, id, who, v)
 }
 
-func (srv *Server) refuseByTable(_ string, s *Settings, id certs.ID, who string, v Verb) *Error {
+func (srv *Server) refuseByTable(room string, s *Settings, id certs.ID, who string, v Verb) *Error {
+	if isDirect(room) {
+		return refuseDirect(room, who, v)
+	}
 	err := s.refuse(who, v, time.Now)
 	if err != nil && RoleOwner.may(v) && srv.administrates(id) {
 		return nil
 	}
 	return err
+}
+
+// refuseDirect is refuse for the room of two, which has no settings.
+func refuseDirect(room, who string, v Verb) *Error {
+	if !inDirect(room, who) || !RoleMember.may(v) {
+		return errorf(rpc.PermissionDenied, "not allowed to %s in this room", v)
+	}
+	return nil
+}
+
+// roleOf returns the role of an identity, who, in a room.
+func (srv *Server) roleOf(room string, s *Settings, id certs.ID, who string) Role {
+	if isDirect(room) {
+		return RoleMember // or it would not be seen
+	}
+	if srv.administrates(id) {
+		return RoleOwner
+	}
+	return s.RoleOf(who)
 }
 
 // refuseOn says why somebody may not act on somebody else in a room: on who has the same role, or a higher one, only owners

@@ -51,6 +51,7 @@ func Register(mux *rpc.Mux, srv *Server) {
 	rpc.Handle(mux, Show, srv.show)
 	rpc.Handle(mux, SetTopic, srv.setTopic)
 	rpc.Handle(mux, History, srv.history)
+	srv.handleLifecycle(mux)
 	srv.handleOrder(mux)
 }
 
@@ -100,7 +101,7 @@ func (srv *Server) visible(ctx context.Context, name string) (State, *snapshot, 
 	if err != nil {
 		return State{}, nil, errorf(rpc.Internal, "the room's settings cannot be read")
 	}
-	if state.Head <= s.Gone || srv.refuseByTable(name, &s.Settings, peer.ID, who, verbRead) != nil {
+	if !srv.sees(name, s, state.Head, peer.ID, who) {
 		return State{}, nil, errNoRoom()
 	}
 	return state, s, nil
@@ -126,15 +127,20 @@ func (srv *Server) change(ctx context.Context, name string, v Verb, decide func(
 	if _, _, err := srv.visible(ctx, name); err != nil {
 		return nil, answer(err)
 	}
+	return srv.changeNow(ctx, name, who, func(r *room, s *Settings) (*Change, *Error) {
+		if err := srv.refuse(name, s, peer.ID, who, v); err != nil {
+			return nil, err
+		}
+		return decide(r, s, party{who, peer.ID})
+	})
+}
+
+// changeNow has somebody change the settings of a room as decide decides, in the room's actor.
+func (srv *Server) changeNow(ctx context.Context, name, who string, decide func(r *room, s *Settings) (*Change, *Error)) (*ChangeResponse, error) {
 	var pos Position
 	var refusal *Error
 	if err := srv.do(ctx, name, func(r *room) {
-		pos, refusal = r.changeSettings(who, func(s *Settings) (*Change, *Error) {
-			if err := srv.refuse(name, s, peer.ID, who, v); err != nil {
-				return nil, err
-			}
-			return decide(r, s, party{who, peer.ID})
-		})
+		pos, refusal = r.changeSettings(who, func(s *Settings) (*Change, *Error) { return decide(r, s) })
 	}); err != nil {
 		return nil, answer(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,6 +33,8 @@ func Log(t *testing.T, open func(t *testing.T) chat.Log) {
 		"C3 what has been sent is found":          found,
 		"what refers to a text is found":          references,
 		"M114 a delete takes the text for good":   erased,
+		"trim":                                    trim,
+		"rooms are listed":                        rooms,
 		"another server was first":                conflict,
 		"C1 many servers append":                  manyServers,
 		"read in pieces":                          readPieces,
@@ -414,4 +417,65 @@ func prove(t *testing.T, l chat.Log) {
 	assert.NotNil(t, err)
 	_, err = s.After(chat.Position{Epoch: s.Epoch() + 1, Seq: 2})
 	assert.NotNil(t, err)
+}
+
+func trim(t *testing.T, l chat.Log) {
+	for i := range 5 {
+		add(t, l, "r", entry("a", 1, fmt.Sprint(i), "x"))
+	}
+	first := state(t, l, "r").Epoch()
+	_, err := l.Append(t.Context(), "r", 5, []chat.Entry{entry("a", 1, "6", "x")}, []byte("snapshot"))
+	require.NoError(t, err)
+	bounds := func() [2]uint64 {
+		s := state(t, l, "r")
+		assert.Equal(t, "snapshot", string(s.Snapshot))
+		return [2]uint64{s.First, s.Head}
+	}
+	require.NoError(t, l.Trim(t.Context(), "r", 3))
+	assert.Equal(t, [2]uint64{3, 6}, bounds())
+	require.NoError(t, l.Trim(t.Context(), "r", 2))
+	assert.Equal(t, [2]uint64{3, 6}, bounds(), "what is gone stays so")
+	_, err = l.Read(t.Context(), "r", 2, 1<<20)
+	assert.Equal(t, rpc.OutOfRange, chat.CodeOf(err))
+	records, err := l.Read(t.Context(), "r", 3, 1<<20)
+	require.NoError(t, err)
+	assert.Len(t, records, 4)
+	require.NoError(t, l.Trim(t.Context(), "r", 1<<62))
+	assert.Equal(t, [2]uint64{7, 6}, bounds(), "nothing is left")
+	assert.Equal(t, chat.Position{Epoch: first, Seq: 7}, add(t, l, "r", entry("a", 1, "7", "x"))[0].Position, "positions are not used again")
+	again := add(t, l, "r", entry("a", 1, "2", "x"))[0]
+	assert.Equal(t, [2]any{true, uint64(3)}, [2]any{again.Duplicate, again.Seq}, "marks outlive their records")
+	records, err = l.Read(t.Context(), "r", 7, 1<<20)
+	require.NoError(t, err)
+	assert.Len(t, records, 1)
+	require.NoError(t, l.Trim(t.Context(), "never seen", 1<<62))
+	assert.Equal(t, uint64(1), state(t, l, "never seen").First)
+}
+
+func rooms(t *testing.T, l chat.Log) {
+	list := func(after string, n int) (names []string) {
+		t.Helper()
+		found, err := l.Rooms(t.Context(), after, n)
+		require.NoError(t, err)
+		for _, r := range found {
+			s := state(t, l, r.Name)
+			assert.Equal(t, chat.RoomState{Name: r.Name, Head: s.Head, First: s.First, Snapshot: s.Snapshot}, r)
+			names = append(names, r.Name)
+		}
+		return names
+	}
+	assert.Empty(t, list("", 10))
+	names := []string{"B", "a", "aa", "b", "@x", "\u00e9", "%", "a b"}
+	for _, name := range names {
+		_, err := l.Append(t.Context(), name, 0, []chat.Entry{entry("a", 1, "i", "x"), entry("a", 1, "j", "x")}, []byte(name))
+		require.NoError(t, err)
+	}
+	require.NoError(t, l.Trim(t.Context(), "b", 2))
+	slices.Sort(names)
+	assert.Equal(t, names, list("", 10))
+	assert.Equal(t, names[:3], list("", 3))
+	assert.Equal(t, names[3:5], list(names[2], 2))
+	assert.Equal(t, names[3:], list(names[2]+"\x00", 10), "behind one that there is not")
+	assert.Empty(t, list(names[7], 10))
+	assert.Empty(t, list("", 0))
 }

@@ -24,12 +24,13 @@ const (
 	seqBits = 40
 )
 
-// An appending is a call of Append on its way through the writer.
+// An appending is a call of Append, or a step of Trim, on its way through the writer.
 type appending struct {
 	room     string
 	head     uint64
 	entries  []chat.Entry
 	snapshot []byte
+	trim     uint64 // not 0: nothing is appended, and what is before it is trimmed
 
 	results []chat.Result
 	moved   uint64 // the room's new head, if it has one
@@ -40,18 +41,41 @@ type appending struct {
 
 // Append implements [chat.Log]. ctx bounds the wait for a place behind the commit under way, and nothing after that.
 func (l *Log) Append(ctx context.Context, room string, head uint64, entries []chat.Entry, snapshot []byte) ([]chat.Result, error) {
-	a := &appending{room: room, head: head, entries: entries, snapshot: snapshot, done: make(chan struct{})}
+	a := &appending{room: room, head: head, entries: entries, snapshot: snapshot}
+	err := l.hand(ctx, a)
+	return a.results, err
+}
+
+// Trim implements [chat.Log]. ctx bounds it as it does Append.
+func (l *Log) Trim(ctx context.Context, room string, first uint64) error {
+	s, err := l.State(ctx, room)
+	if err != nil {
+		return err
+	}
+	first = min(first, s.Head+1)
+	for next := s.First; next < first; { // in steps, for which appends do not wait long
+		next = min(next+sweepStep, first)
+		if err := l.hand(ctx, &appending{room: room, trim: next}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hand gives a to the writer and waits for its answer.
+func (l *Log) hand(ctx context.Context, a *appending) error {
+	a.done = make(chan struct{})
 	select {
 	case <-l.closing:
-		return nil, closedError()
+		return closedError()
 	default:
 	}
 	select {
 	case l.mail <- a:
 	case <-l.closing:
-		return nil, closedError()
+		return closedError()
 	case <-ctx.Done():
-		return nil, &chat.Error{Code: rpc.Unavailable, Reason: "the log is busy"}
+		return &chat.Error{Code: rpc.Unavailable, Reason: "the log is busy"}
 	}
 	select {
 	case <-a.done:
@@ -59,10 +83,10 @@ func (l *Log) Append(ctx context.Context, room string, head uint64, entries []ch
 		select {
 		case <-a.done:
 		default:
-			return nil, closedError()
+			return closedError()
 		}
 	}
-	return a.results, a.err
+	return a.err
 }
 
 // closedError is what an append is refused with once the log is closed.
@@ -165,7 +189,7 @@ func (l *Log) appendAll(batch []*appending) error {
 			l.fail()
 			return l.refusal("append", err)
 		}
-		changed = changed || a.moved > 0
+		changed = changed || a.moved > 0 || a.trim > 0
 		l.erased = l.erased || a.erased
 	}
 	if !changed {
@@ -191,6 +215,16 @@ func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *C
 	r, err := roomIn(w.room.QueryRowContext(ctx, a.room), a.room)
 	if err != nil {
 		return err
+	}
+	if a.trim > 0 {
+		if r.id == 0 {
+			return nil
+		}
+		if err := w.trimTo(ctx, &r, int64(a.trim), now); err != nil {
+			return err
+		}
+		a.erased = true // it was asked for
+		return w.save(ctx, &r)
 	}
 	if uint64(r.head) != a.head {
 		a.err = &chat.ConflictError{Head: uint64(r.head)}

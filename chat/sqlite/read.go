@@ -36,6 +36,29 @@ func stateOf(ctx context.Context, tx *sql.Tx, r *room) (chat.State, error) {
 	return s, tx.QueryRowContext(ctx, `SELECT snapshot FROM rooms WHERE id = ?`, r.id).Scan(&s.Snapshot)
 }
 
+// Rooms implements [chat.Log].
+func (l *Log) Rooms(ctx context.Context, after string, n int) ([]chat.RoomState, error) {
+	var found []chat.RoomState
+	err := l.snapshot(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT name, head, first, snapshot FROM rooms WHERE name > ? ORDER BY name LIMIT ?`, after, n)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var name string
+			var head, first int64
+			var snapshot []byte
+			if err := rows.Scan(&name, &head, &first, &snapshot); err != nil {
+				return err
+			}
+			found = append(found, chat.RoomState{Name: name, Head: uint64(head), First: uint64(first), Snapshot: snapshot})
+		}
+		return rows.Err()
+	})
+	return found, err
+}
+
 // snapshot calls read with a transaction, in which nothing changes.
 func (l *Log) snapshot(ctx context.Context, read func(tx *sql.Tx) error) error {
 	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})

@@ -164,9 +164,12 @@ func (r *reporter) sessions(limit int) []statusSession {
 	return out
 }
 
-// topRooms returns the limit rooms with the most members.
+// topRooms returns the limit rooms with the most members. Who talks with whom, just the two of them, it does not tell.
 func (r *reporter) topRooms(limit int) []statusRoom {
-	rooms := r.rooms.Rooms()
+	rooms := slices.DeleteFunc(r.rooms.Rooms(), func(st chat.RoomStats) bool {
+		_, _, direct := chat.DirectMembers(st.Name)
+		return direct
+	})
 	slices.SortStableFunc(rooms, func(a, b chat.RoomStats) int { return cmp.Compare(b.Members, a.Members) })
 	out := make([]statusRoom, 0, min(limit, len(rooms)))
 	for _, room := range rooms[:min(limit, len(rooms))] {
