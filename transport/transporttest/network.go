@@ -88,7 +88,7 @@ func (n *Network) ConnAt(addr *net.UDPAddr) net.PacketConn {
 	host := &host{router: n.router}
 	one := &simnet.Simnet{Router: host} // one each, for they start one by one
 	conn := one.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{LatencyFunc: func(p simnet.Packet) time.Duration {
-		return n.rtt/2 + n.router.queued(p.To)
+		return n.rtt/2 + n.router.delayed(p) + n.router.queued(p.To)
 	}})
 	require.NoError(n.t, one.Start())
 	n.router.AddNode(addr, host.receiver)
@@ -188,9 +188,17 @@ func (n *Network) Kill(srv *transport.Server) *net.UDPAddr {
 	return addr
 }
 
-// Rebind makes the host at addr appear at another address from now on, as it does behind a NAT that has
+// Delay makes every packet take as much longer as delay returns from now on, so that others may overtake it; nil ends that.
+// delay is called for one packet at a time.
+func (n *Network) Delay(delay func(Packet) time.Duration) { n.router.setDelay(delay) }
+
+// Rebind makes the host at addr appear at another address from now on, which it returns, as it does behind a NAT that has
 // forgotten it. What is sent to the old address is lost.
-func (n *Network) Rebind(addr net.Addr) { n.router.rebind(addr, n.NewAddr()) }
+func (n *Network) Rebind(addr net.Addr) net.Addr {
+	outer := n.NewAddr()
+	n.router.rebind(addr, outer)
+	return outer
+}
 
 // Limit makes the way to each host carry at most rate bits per second from now on, with a queue
 // of buffer bytes before it; what does not fit is lost. Without it no packet waits for another.
@@ -212,6 +220,7 @@ type router struct {
 
 	mu     sync.Mutex // guards what follows
 	drop   func(Packet) bool
+	delay  func(Packet) time.Duration
 	rate   int                  // bits per second; 0: no limit
 	buffer int                  // bytes
 	free   map[string]time.Time // by destination: when its queue will be empty
@@ -247,6 +256,22 @@ func (r *router) setDrop(drop func(Packet) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop = drop
+}
+
+func (r *router) setDelay(delay func(Packet) time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.delay = delay
+}
+
+// delayed returns how much longer than others a packet takes.
+func (r *router) delayed(p simnet.Packet) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.delay == nil {
+		return 0
+	}
+	return r.delay(Packet{From: p.From, To: p.To, Data: p.Data})
 }
 
 func (r *router) limit(rate, buffer int) {
