@@ -58,6 +58,7 @@ type Client struct {
 	rooms   map[string]*clientRoom // joined
 	rejoins int                    // how many of them have not been joined again on this stream
 	items   items                  // of the frame that was read last
+	behind  Event                  // what Next returns behind the event of the same frame
 	waiting <-chan struct{}        // of the context whose end is being watched for
 	unsure  map[string]string      // ids of messages that were rejected and may be in the log, and their rooms
 	doubts  []string               // the ids in unsure, the oldest first
@@ -82,6 +83,7 @@ type clientRoom struct {
 	from   string // who published the last line
 	rejoin rejoin
 	list   memberList
+	gap    *Gap // with rejoinFirst: what is to be told, once it is known where the log begins
 }
 
 // NewClient opens a chat stream on session. With its first request it replaces an earlier one of
@@ -246,6 +248,10 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if e := c.behind; e != nil {
+		c.behind = nil
+		return e, nil
 	}
 	if c.out == nil {
 		return c.nextDetached(ctx)

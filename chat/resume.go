@@ -22,7 +22,8 @@ import (
 //	the session is live again                         opens a stream, JOINs every   Resumed
 //	                                                  room from where it was
 //	JOINED                                            goes on from there            Members
-//	REJECTED: insufficient state                      JOINs where the log begins    Gap
+//	REJECTED: insufficient state                      JOINs where the log begins
+//	JOINED after that                                 goes on from there            Gap, Members
 //	REJECTED: Unavailable                             JOINs again in a second
 //	REJECTED otherwise                                forgets the room              Rejected
 //	the last of these answers                         makes all requests on the
@@ -169,7 +170,7 @@ func (c *Client) resume(ctx context.Context) (Event, error) {
 // joinAgain returns the JOIN for a room on the new stream.
 func (c *Client) joinAgain(r *clientRoom) *chatpb.Join {
 	from := After(r.position())
-	if r.rejoin == rejoinFirst { // the user has been told
+	if r.rejoin == rejoinFirst {
 		from = Last(math.MaxUint64)
 	}
 	m := &chatpb.Join{Room: []byte(r.name), Producer: c.cfg.Producer[:]}
@@ -187,19 +188,26 @@ func (r *clientRoom) position() Position {
 
 // rejoined follows JOINED for a room that the client was in.
 func (c *Client) rejoined(r *clientRoom, m *chatpb.Joined) (Event, error) {
-	switch {
-	case r.rejoin == rejoinFirst:
-		r.next, r.last, r.epoch = m.GetNext(), Position{}, m.GetEpoch()
-	case m.GetNext() != r.next:
+	if r.rejoin == rejoinCursor && m.GetNext() != r.next {
 		return nil, malformed("JOINED begins at %d, where %d was to come", m.GetNext(), r.next)
+	}
+	gap := r.gap
+	if gap != nil { // the log may have been trimmed further since the JOIN was rejected: what it has now is told
+		gap.Epoch, gap.Head, gap.First = m.GetEpoch(), m.GetHead(), m.GetNext()
+		r.next, r.last, r.epoch, r.gap = m.GetNext(), Position{}, m.GetEpoch(), nil
 	}
 	r.rejoin = rejoinNone
 	c.rejoins--
 	c.askAgain()
-	if m.GetMore() > 0 {
-		return nil, nil // MEMBERS follows, with all of them
+	var members Event
+	if m.GetMore() == 0 { // else MEMBERS follows, with all of them
+		members = &Members{Room: r.name, Names: m.GetMembers()}
 	}
-	return &Members{Room: r.name, Names: m.GetMembers()}, nil
+	if gap != nil {
+		c.behind = members
+		return gap, nil
+	}
+	return members, nil
 }
 
 // notRejoined follows REJECTED for a room that the client was in.
@@ -217,12 +225,13 @@ func (c *Client) notRejoined(r *clientRoom, m *chatpb.Rejected) Event {
 		return nil
 	case r.rejoin == rejoinCursor && (code == rpc.OutOfRange || code == rpc.DataLoss):
 		r.rejoin = rejoinFirst
+		r.gap = &Gap{Room: r.name, After: r.position(), Code: code, Reason: m.GetReason()}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if !c.out.ending {
 			c.out.queueLocked(frameJoin, c.joinAgain(r))
 		}
-		return &Gap{Room: r.name, After: r.position(), Code: code, Reason: m.GetReason(), Epoch: m.GetEpoch(), Head: m.GetHead(), First: m.GetFirst()}
+		return nil
 	}
 	delete(c.rooms, r.name)
 	c.rejoins--

@@ -357,3 +357,25 @@ func TestM36NothingFollowsARelease(t *testing.T) {
 		assert.NotErrorIs(t, err, io.EOF)
 	})
 }
+
+// What is trimmed between the answer that the state is insufficient and the JOIN that follows is missing, too.
+func TestC4AGapSaysExactlyWhatIsMissing(t *testing.T) {
+	log := chat.NewMemoryLog(chat.MemoryLogConfig{Epoch: 1, MaxRoomRecords: 5})
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		bob := h.join("bob", "lobby")
+		alice := h.rover("alice", "lobby")
+		bob.say("lobby", "seen")
+		expect[*chat.Message](alice.user, nil)
+		alice.cut(false)
+		for range 1000 {
+			bob.ask("lobby", "one of many")
+			time.Sleep(30 * time.Millisecond)
+		}
+		gap := expect[*chat.Gap](alice.user, nil)
+		assert.Equal(t, chat.Position{Epoch: 1, Seq: 1}, gap.After)
+		assert.Equal(t, rpc.OutOfRange, gap.Code)
+		expect[*chat.Members](alice.user, nil)
+		assert.Equal(t, gap.First, expect[*chat.Message](alice.user, nil).Position.Seq)
+		assert.Len(t, all[*chat.Gap](alice.user), 1)
+	})
+}
