@@ -1,0 +1,407 @@
+package chat_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/transport"
+	"github.com/trunkline-go/trunkline/transport/transporttest"
+)
+
+// A world is a house with members, the weather between them, and a ledger of all that was ever in the log.
+type world struct {
+	*recorder
+	h       *house
+	log     *ledger
+	weather *weather
+	members []*member
+	ctx     context.Context // ends with the program
+	stop    context.CancelFunc
+}
+
+func newWorld(r *recorder, p program) *world {
+	log := &ledger{Log: chat.NewMemoryLog(chat.MemoryLogConfig{Epoch: 1, MaxRoomRecords: p.keep}), t: r, trims: p.keep > 0, rooms: make(map[string][]chat.Record)}
+	w := &world{recorder: r, h: newHouse(r, chat.Config{Log: log}), log: log, weather: newWeather(p.members)}
+	w.ctx, w.stop = context.WithCancel(context.Background())
+	w.h.net.Drop(w.weather.isLost)
+	w.h.net.Delay(w.weather.isLate)
+	for i, name := range memberNames[:p.members] {
+		w.members = append(w.members, newMember(w, i, name))
+	}
+	return w
+}
+
+// kill ends the server without a word, and starts it again over the same log.
+func (w *world) kill(down time.Duration) {
+	addr := w.h.net.Kill(w.h.srv)
+	w.h.net.Drop(w.weather.isLost)
+	w.h.chat.Close()
+	time.Sleep(down)
+	w.h.startAt(addr, w.log)
+}
+
+// drain is kill for a server that says goodbye, to whom it can within grace.
+func (w *world) drain(grace, down time.Duration) {
+	addr, ok := w.h.srv.Addr().(*net.UDPAddr)
+	require.True(w, ok)
+	ctx, cancel := context.WithTimeout(w.ctx, grace)
+	_ = w.h.srv.Shutdown(ctx) // may have to cut
+	cancel()
+	w.h.chat.Close()
+	time.Sleep(down)
+	w.h.startAt(addr, w.log)
+}
+
+// A ledger is a log that remembers what it has trimmed.
+type ledger struct {
+	chat.Log
+	t     *recorder
+	trims bool
+
+	mu    sync.Mutex // guards what follows
+	rooms map[string][]chat.Record
+}
+
+func (l *ledger) Append(ctx context.Context, room string, head uint64, entries []chat.Entry, snapshot []byte) ([]chat.Result, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	results, err := l.Log.Append(ctx, room, head, entries, snapshot)
+	for i, res := range results {
+		if res.Err != nil || res.Duplicate {
+			continue
+		}
+		l.rooms[room] = append(l.rooms[room], chat.Record{Position: res.Position, Entry: entries[i], Time: res.Time})
+		if want := uint64(len(l.rooms[room])); res.Seq != want {
+			l.t.fault("C1: %s has %v, where %d was to come", room, res.Position, want)
+		}
+	}
+	return results, err
+}
+
+// record returns what was appended as seq.
+func (l *ledger) record(room string, seq uint64) (chat.Record, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if seq == 0 || seq > uint64(len(l.rooms[room])) {
+		return chat.Record{}, false
+	}
+	return l.rooms[room][seq-1], true
+}
+
+func (l *ledger) head(room string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uint64(len(l.rooms[room]))
+}
+
+// A member is a client with a session that comes back, and whoever sits before it.
+type member struct {
+	*chat.Client
+	*judge
+	w        *world
+	i        int
+	producer chat.Producer
+	todo     chan func() // what it is to ask for, in order; nothing of it holds up the program
+
+	mu    sync.Mutex // guards what follows
+	addr  net.Addr   // of the newest connection
+	until time.Time  // it reads nothing before
+	busy  int        // what it has not asked for yet
+
+	// Of who does todo.
+	in   map[string]bool   // that it has joined, as far as it knows
+	last map[string]string // id of its last line in a room
+	n    int               // lines
+}
+
+func newMember(w *world, i int, name string) *member {
+	m := &member{w: w, i: i, producer: chat.Producer{byte(i + 1)}, todo: make(chan func(), 1000), in: make(map[string]bool), last: make(map[string]string)}
+	identity, _, _ := strings.Cut(name, "'")
+	m.judge = newJudge(w, name, identity, m.producer)
+	session := w.h.net.Dial(w.h.srv, identity, transport.Config{NewPacketConn: m.newConn})
+	var err error
+	m.Client, err = chat.NewClient(w.ctx, session, chat.ClientConfig{Producer: m.producer, MaxUnacknowledged: 2048})
+	require.NoError(w, err)
+	go m.read()
+	go m.act()
+	for _, room := range roomNames {
+		m.join(room, joinsFrom[0])
+	}
+	return m
+}
+
+// newConn notes where its packets come from.
+func (m *member) newConn() (net.PacketConn, error) {
+	conn := m.w.h.net.Conn()
+	m.mu.Lock()
+	m.addr = conn.LocalAddr()
+	m.mu.Unlock()
+	m.w.weather.register(m.i, conn.LocalAddr())
+	return conn, nil
+}
+
+// read shows the judge what Next returns, until the end.
+func (m *member) read() {
+	for {
+		m.mu.Lock()
+		pause := time.Until(m.until)
+		m.mu.Unlock()
+		if pause > 0 {
+			select {
+			case <-time.After(pause):
+			case <-m.w.ctx.Done():
+				return
+			}
+			continue
+		}
+		e, err := m.Next(m.w.ctx)
+		if m.w.ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			m.w.fault("%s's client has ended: %v", m.name, err)
+			return
+		}
+		m.see(e)
+	}
+}
+
+// act does what is to do.
+func (m *member) act() {
+	for {
+		select {
+		case do := <-m.todo:
+			do()
+			m.mu.Lock()
+			m.busy--
+			m.mu.Unlock()
+		case <-m.w.ctx.Done():
+			return
+		}
+	}
+}
+
+func (m *member) ask(do func() error) {
+	m.mu.Lock()
+	m.busy++
+	m.mu.Unlock()
+	m.todo <- func() {
+		if err := do(); err != nil && m.w.ctx.Err() == nil {
+			m.w.fault("%s can't ask: %v", m.name, err)
+		}
+	}
+}
+
+func (m *member) idle() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.busy == 0
+}
+
+func (m *member) join(room, from string) {
+	m.ask(func() error {
+		if m.in[room] && !m.wasEvicted(room) {
+			return nil
+		}
+		m.in[room] = true
+		return m.Join(m.w.ctx, room, m.asksToJoin(room, from))
+	})
+}
+
+func (m *member) leave(room string) {
+	m.ask(func() error {
+		if !m.in[room] {
+			return nil
+		}
+		m.in[room] = false
+		m.asksToLeave(room)
+		return m.Leave(m.w.ctx, room)
+	})
+}
+
+func (m *member) say(room string, n, size int) {
+	m.ask(func() error {
+		for range n {
+			if !m.in[room] {
+				return nil
+			}
+			m.n++
+			id, err := m.Publish(m.w.ctx, room, lineOf(m.n, size))
+			if err != nil {
+				return err
+			}
+			m.last[room] = id
+			m.said(room, id, lineOf(m.n, size))
+		}
+		return nil
+	})
+}
+
+// lineOf is the n-th line of somebody.
+func lineOf(n, size int) string {
+	text := fmt.Sprintf("line %d ", n)
+	return text + strings.Repeat("x", max(0, size-len(text)))
+}
+
+func (m *member) sayAgain(room string) {
+	m.ask(func() error {
+		id, ok := m.last[room]
+		if !ok || !m.in[room] {
+			return nil
+		}
+		if m.PublishAs(m.w.ctx, room, id, m.textOf(id)) == nil { // else it waits for its first answer
+			m.saidAgain(id)
+		}
+		return nil
+	})
+}
+
+func (m *member) stall(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.until = time.Now().Add(d)
+}
+
+func (m *member) rebind() {
+	m.mu.Lock()
+	addr := m.addr
+	m.mu.Unlock()
+	m.w.weather.register(m.i, m.w.h.net.Rebind(addr))
+}
+
+// cutConnection loses all packets of the connection that there is now.
+func (m *member) cutConnection(way string) { m.w.weather.cutConnection(m.i, way) }
+
+// The weather decides what becomes of packets.
+type weather struct {
+	mu    sync.Mutex // guards what follows
+	paths []*path    // of members
+	owner map[string]*path
+	share int // of all packets, in percent, that are lost
+	thick time.Time
+	dice  *rand.Rand
+}
+
+// A path is what becomes of a member's packets. Of two: to the server, and from it.
+type path struct {
+	gone    [2]map[string]bool // addresses that no packet comes from, or to, any more
+	cut     [2]time.Time       // until then all are lost
+	skip, n [2]int             // behind so many, so many are lost
+	late    time.Duration
+	slow    time.Time // until then every other one is late
+	count   int
+	addrs   map[string]bool // since the connection before was cut
+}
+
+func newWeather(members int) *weather {
+	w := &weather{owner: make(map[string]*path), dice: rand.New(rand.NewPCG(1, 2))}
+	for range members {
+		p := &path{addrs: make(map[string]bool)}
+		p.gone[0], p.gone[1] = make(map[string]bool), make(map[string]bool)
+		w.paths = append(w.paths, p)
+	}
+	return w
+}
+
+// register says that packets from and to addr are of member i.
+func (w *weather) register(i int, addr net.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.owner[addr.String()] = w.paths[i]
+	w.paths[i].addrs[addr.String()] = true
+}
+
+// ways returns the indices of a direction.
+func ways(way string) []int {
+	return map[string][]int{directions[0]: {0}, directions[1]: {1}, directions[2]: {0, 1}}[way]
+}
+
+func (w *weather) cut(i int, way string, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range ways(way) {
+		w.paths[i].cut[k] = time.Now().Add(d)
+	}
+}
+
+func (w *weather) cutConnection(i int, way string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.paths[i]
+	for _, k := range ways(way) {
+		for addr := range p.addrs {
+			p.gone[k][addr] = true
+		}
+	}
+	p.addrs = make(map[string]bool)
+}
+
+func (w *weather) lose(i int, way string, skip, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range ways(way) {
+		w.paths[i].skip[k], w.paths[i].n[k] = skip, n
+	}
+}
+
+func (w *weather) slow(i int, by, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.paths[i].late, w.paths[i].slow = by, time.Now().Add(d)
+}
+
+func (w *weather) thin(share int, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.share, w.thick = share, time.Now().Add(d)
+}
+
+// pathLocked returns whose packet it is, which way it goes, and the member's address.
+func (w *weather) pathLocked(packet transporttest.Packet) (p *path, k int, addr string) {
+	from, to := packet.From.String(), packet.To.String()
+	if p, ok := w.owner[from]; ok {
+		return p, 0, from
+	}
+	return w.owner[to], 1, to
+}
+
+func (w *weather) isLost(packet transporttest.Packet) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if now.Before(w.thick) && w.dice.IntN(100) < w.share {
+		return true
+	}
+	p, k, addr := w.pathLocked(packet)
+	switch {
+	case p == nil:
+		return false
+	case p.gone[k][addr] || now.Before(p.cut[k]):
+		return true
+	case p.skip[k] > 0:
+		p.skip[k]--
+	case p.n[k] > 0:
+		p.n[k]--
+		return true
+	}
+	return false
+}
+
+func (w *weather) isLate(packet transporttest.Packet) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p, _, _ := w.pathLocked(packet)
+	if p == nil || time.Now().After(p.slow) {
+		return 0
+	}
+	p.count++
+	return time.Duration(p.count%2) * p.late
+}
