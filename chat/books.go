@@ -31,6 +31,7 @@ type draft struct {
 	kind Kind
 	ref  uint64
 	text string
+	head *Position // that is expected; nil: any
 }
 
 // A pending request has no answer yet.

@@ -155,6 +155,13 @@ func (c *Client) Publish(ctx context.Context, room, text string) (id string, err
 	return c.publish(ctx, room, draft{text: text})
 }
 
+// PublishAt is [Client.Publish] if the newest record of the room then is the one at head, such as [Sent] and the events of records
+// have it, or [Joined]'s epoch and head; with an epoch of 0 only the seq counts. If it is another, nothing is published: the answer is a
+// [*Rejected] with [rpc.Aborted], and the room's Epoch and Head. So of several who have seen the same one wins.
+func (c *Client) PublishAt(ctx context.Context, room string, head Position, text string) (id string, err error) {
+	return c.publish(ctx, room, draft{text: text, head: &head})
+}
+
 // Edit is [Client.Publish] for another text in place of one that oneself has published in the room, at the position with that
 // seq. The answer is a [*Rejected] with [rpc.NotFound] if there is no such text any more, [rpc.FailedPrecondition] if it has been deleted,
 // [rpc.PermissionDenied] if somebody else has written it, [rpc.ResourceExhausted] if it has been edited 1,000 times.

@@ -11,10 +11,12 @@ import (
 // REJECTED, or by a [Log], whose refusals the server passes on. Its codes are those of rpc:
 //
 //	InvalidArgument     the request itself is wrong: a room name, a body, an id
-//	AlreadyExists       the message id was used before, with another body
+//	AlreadyExists       the message id was used before, with another body; or one has reacted so already
+//	NotFound            there is no such text; or one has not reacted to it so
 //	PermissionDenied    may not
+//	Aborted             the head is not the one that was expected
 //	ResourceExhausted   a limit was reached
-//	FailedPrecondition  not in the room, or already in it
+//	FailedPrecondition  not in the room, or already in it; or the text has been deleted
 //	OutOfRange          insufficient state: the log no longer has what follows the cursor
 //	DataLoss            insufficient state: the cursor names a record that the log does not know
 //	Internal            a fault of the server

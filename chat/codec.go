@@ -20,6 +20,10 @@ const (
 
 	publishProducer protowire.Number = 2
 	publishEntries  protowire.Number = 3
+	publishExpect   protowire.Number = 6
+
+	cursorEpoch protowire.Number = 1
+	cursorSeq   protowire.Number = 2
 
 	entryID   protowire.Number = 1
 	entryBody protowire.Number = 2
@@ -47,18 +51,42 @@ const (
 
 // What is decoded aliases the body of its frame.
 
+// A publishHeader is what a PUBLISH has beside its entries.
+type publishHeader struct {
+	room, producer []byte
+	expects        bool // the head below
+	head           Position
+}
+
 // decodePublish returns what the entries of a PUBLISH share. They are gone over with nextEntry.
-func decodePublish(body []byte) (room, producer []byte, err error) {
+func decodePublish(body []byte) (h publishHeader, err error) {
 	f := wire.Over(body)
 	for f.Next() {
 		switch {
 		case f.Number == fieldRoom && f.IsBytes:
-			room = f.Bytes
+			h.room = f.Bytes
 		case f.Number == publishProducer && f.IsBytes:
-			producer = f.Bytes
+			h.producer = f.Bytes
+		case f.Number == publishExpect && f.IsBytes:
+			h.expects = true
+			err = cmp.Or(err, decodeCursor(f.Bytes, &h.head))
 		}
 	}
-	return room, producer, f.Err
+	return h, cmp.Or(err, f.Err)
+}
+
+// decodeCursor sets in p what b says; where a message comes in several parts, the last of each counts.
+func decodeCursor(b []byte, p *Position) error {
+	f := wire.Over(b)
+	for f.Next() {
+		switch {
+		case f.Number == cursorEpoch && !f.IsBytes:
+			p.Epoch = f.Varint
+		case f.Number == cursorSeq && !f.IsBytes:
+			p.Seq = f.Varint
+		}
+	}
+	return f.Err
 }
 
 // A wireEntry is a decoded Entry.
@@ -101,13 +129,24 @@ func appendEntry(dst []byte, id, body string, kind Kind, ref uint64) []byte {
 	return wire.AppendVarint(dst, entryRef, ref)
 }
 
-// appendPublish appends a whole PUBLISH with entries that have been encoded.
-func appendPublish(dst []byte, room string, producer Producer, entries []byte) []byte {
+// appendPublish appends a whole PUBLISH with entries that have been encoded. expect may be nil.
+func appendPublish(dst []byte, room string, producer Producer, entries []byte, expect *Position) []byte {
 	n := wire.SizeBytes(len(room)) + wire.SizeBytes(len(producer)) + len(entries)
+	cursor := 0
+	if expect != nil {
+		cursor = wire.SizeVarint(expect.Epoch) + wire.SizeVarint(expect.Seq)
+		n += wire.SizeElement(cursor)
+	}
 	dst = transport.AppendFrameHeader(dst, framePublish, n)
 	dst = wire.AppendBytes(dst, fieldRoom, room)
 	dst = wire.AppendBytes(dst, publishProducer, producer[:])
-	return append(dst, entries...)
+	dst = append(dst, entries...)
+	if expect != nil {
+		dst = wire.AppendLength(dst, publishExpect, cursor)
+		dst = wire.AppendVarint(dst, cursorEpoch, expect.Epoch)
+		dst = wire.AppendVarint(dst, cursorSeq, expect.Seq)
+	}
+	return dst
 }
 
 func decodeReceived(body []byte) (bytes uint64, err error) {

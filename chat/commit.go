@@ -38,7 +38,7 @@ func (r *room) commit() {
 	}
 	clear(r.batch)
 	clear(r.entries)
-	r.batch, r.entries, r.batchBytes, r.refers = r.batch[:0], r.entries[:0], 0, false
+	r.batch, r.entries, r.batchBytes, r.judged = r.batch[:0], r.entries[:0], 0, false
 }
 
 // admit rejects what those publish who are not in the room, and what others may not, and returns the rest, whose entries
@@ -53,13 +53,14 @@ func (r *room) admit(batch []*request) []*request {
 			r.rejectAll(req, errNotInRoom())
 			continue
 		}
-		if r.sift(req); len(req.entries) == 0 {
-			r.rejectAll(req, nil) // what is left
+		n := len(req.entries)
+		if r.sift(req); len(req.entries) == 0 || req.expect != nil && len(req.entries) < n {
+			r.rejectAll(req, errNotWhole()) // what is left
 			continue
 		}
 		admitted = append(admitted, req)
 		r.entries = append(r.entries, req.entries...)
-		r.refers = r.refers || req.refers
+		r.judged = r.judged || req.judged
 	}
 	return admitted
 }
@@ -102,7 +103,7 @@ func (r *room) append(batch []*request) ([]*request, []Result, error) {
 func (r *room) appendNow(batch []*request) ([]Result, error) {
 	entries := r.entries
 	var d *docket
-	if r.refers {
+	if r.judged {
 		var err error
 		if d, err = r.judge(batch); err != nil {
 			return nil, err
@@ -232,7 +233,9 @@ func (r *room) acknowledge(req *request, results []Result) {
 		if res.Err != nil {
 			flush(i)
 			begin = i + 1
-			req.conn.answer(rejectedPublish(r.wire, req.entries[i].ID, res.Err))
+			rejection := rejectedPublish(r.wire, req.entries[i].ID, res.Err)
+			rejection.epoch, rejection.head = res.Epoch, res.Seq
+			req.conn.answer(rejection)
 			continue
 		}
 		if first := &results[begin]; i > begin && (res.Duplicate != first.Duplicate || res.Position != Position{first.Epoch, first.Seq + uint64(i-begin)}) {

@@ -214,16 +214,16 @@ func joinRequest(resync bool) chatpb.Rejected_Request {
 // publish sends the entries of a PUBLISH to the room, in pieces that may wait for the log. An entry that
 // cannot be appended is rejected alone.
 func (c *conn) publish(ctx context.Context, body []byte) error {
-	room, producer, err := decodePublish(body)
+	h, err := decodePublish(body)
 	if err != nil {
 		return malformedFrame(framePublish)
 	}
-	refusal := c.checkClaim(room)
+	refusal := c.checkClaim(h.room)
 	if refusal == nil {
-		refusal = c.session.maySpeak(room)
+		refusal = checkProducer(h.producer)
 	}
-	if refusal == nil {
-		refusal = checkProducer(producer)
+	if h.expects {
+		return c.publishAt(ctx, &h, refusal, body)
 	}
 	var name []byte // room for rejections, which outlive the frame: one copy, or many entries would make many
 	f := wire.Over(body)
@@ -238,32 +238,22 @@ func (c *conn) publish(ctx context.Context, body []byte) error {
 			if !more {
 				break
 			}
-			if err := c.checkEntry(refusal, &e); err != nil {
+			if err := c.checkEntry(refusal, h.room, &e); err != nil {
 				if name == nil {
-					name = bytes.Clone(room)
+					name = bytes.Clone(h.room)
 				}
 				c.answer(rejectedPublish(name, string(e.id), err))
 				c.wake()
 				continue
 			}
-			req.entries = append(req.entries, Entry{
-				From:     c.session.who,
-				Producer: Producer(producer),
-				ID:       string(e.id),
-				Kind:     e.kind,
-				Ref:      e.ref,
-				// Each has its own memory: the log may keep one for long, and those beside it not.
-				Body: bytes.Clone(e.body),
-			})
-			req.cost += len(e.body) + messageCost
-			req.refers = req.refers || e.kind != KindText
+			c.add(req, &h, &e)
 		}
-		c.admit(room, req)
+		c.admit(h.room, req)
 		if len(req.entries) > 0 {
 			if err := c.waitForLog(ctx, req.cost); err != nil {
 				return err
 			}
-			if err := c.toRoom(room, req); err != nil {
+			if err := c.toRoom(h.room, req); err != nil {
 				return err
 			}
 		}
@@ -271,6 +261,21 @@ func (c *conn) publish(ctx context.Context, body []byte) error {
 			return nil
 		}
 	}
+}
+
+// add adds an entry, which has been checked, to a request.
+func (c *conn) add(req *request, h *publishHeader, e *wireEntry) {
+	req.entries = append(req.entries, Entry{
+		From:     c.session.who,
+		Producer: Producer(h.producer),
+		ID:       string(e.id),
+		Kind:     e.kind,
+		Ref:      e.ref,
+		// Each has its own memory: the log may keep one for long, and those beside it not.
+		Body: bytes.Clone(e.body),
+	})
+	req.cost += len(e.body) + messageCost
+	req.judged = req.judged || e.kind != KindText
 }
 
 // checkClaim refuses a request for a room that the session has not joined, nor is joining. Who has not has
@@ -285,7 +290,10 @@ func (c *conn) checkClaim(room []byte) *Error {
 	return errNotInRoom()
 }
 
-func (c *conn) checkEntry(refusal *Error, e *wireEntry) *Error {
+func (c *conn) checkEntry(refusal *Error, room []byte, e *wireEntry) *Error {
+	if refusal == nil && e.kind.verb().rule().fence == VerbSpeak {
+		refusal = c.session.maySpeak(room)
+	}
 	if refusal == nil {
 		refusal = checkMessageID(e.id)
 	}

@@ -88,7 +88,8 @@ type Rejected struct {
 	Code    rpc.Code
 	Reason  string
 
-	// What the log has, when the state was insufficient ([rpc.OutOfRange], [rpc.DataLoss]); else 0.
+	// What the log has, when the state was insufficient ([rpc.OutOfRange], [rpc.DataLoss]); the head, when that was not the
+	// expected one ([rpc.Aborted]); else 0.
 	Epoch, Head, First uint64
 }
 

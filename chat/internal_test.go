@@ -49,7 +49,7 @@ func FuzzServerFrames(f *testing.F) {
 		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 20}}),
 		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Cursor{Cursor: &chatpb.Cursor{Epoch: 1, Seq: 1 << 63}}}),
 		appendMessage(nil, frameLeave, &chatpb.Leave{Room: []byte("r")}),
-		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "j", "ho", KindText, 0)),
+		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "j", "ho", KindText, 0), nil),
 		appendReceived(nil, 3),
 	} {
 		f.Add(b)

@@ -99,8 +99,15 @@ func (o *outbox) queueLocked(t transport.FrameType, m proto.Message) {
 	o.startLocked()
 }
 
-// queueEntryLocked queues an entry, in one PUBLISH with those before it where they are of one room.
+// queueEntryLocked queues an entry, in one PUBLISH with those before it where they are of one room and no head is expected.
 func (o *outbox) queueEntryLocked(room string, d *draft) {
+	if d.head != nil {
+		o.sealLocked()
+		b := o.queuedLocked()
+		*b = appendPublish(*b, room, o.c.cfg.Producer, appendEntry(nil, d.id, d.text, d.kind, d.ref), d.head)
+		o.startLocked()
+		return
+	}
 	if o.room != room || bufferLen(o.entries)+len(d.id)+len(d.text) > maxEntries {
 		o.sealLocked()
 	}
@@ -117,7 +124,7 @@ func (o *outbox) sealLocked() {
 		return
 	}
 	b := o.queuedLocked()
-	*b = appendPublish(*b, o.room, o.c.cfg.Producer, *o.entries)
+	*b = appendPublish(*b, o.room, o.c.cfg.Producer, *o.entries, nil)
 	freeWriteBuffer(o.entries)
 	o.entries = nil
 }

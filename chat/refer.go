@@ -1,6 +1,8 @@
 package chat
 
 import (
+	"bytes"
+	"maps"
 	"slices"
 	"unicode"
 
@@ -54,12 +56,14 @@ func checkContent[T string | []byte](kind Kind, ref uint64, body T, limit int) *
 // attempt, holds no longer than that, and also when several servers append.
 type docket struct {
 	room    *room
+	state   State
 	head    uint64 // of the log, and of what has been let pass
 	targets map[uint64]*target
-	passed  map[messageKey]bool
+	passed  map[messageKey]*Entry
+	undo    []func() // of what is let pass; nil: it is for good
 
-	entries []Entry  // that may be appended
-	refused []*Error // by their places in the batch; nil: it may be appended
+	verdicts []Result // by their places in the batch
+	entries  []Entry  // those whose verdict is no error: they are put to the log
 }
 
 // A messageKey tells messages of one room apart.
@@ -87,6 +91,12 @@ func newTarget(t *Target) *target {
 		out.note(ref.Kind, ref.From, ref.Text)
 	}
 	return out
+}
+
+func (t *target) clone() target {
+	c := *t
+	c.reactions, c.made = maps.Clone(t.reactions), maps.Clone(t.made)
+	return c
 }
 
 // note takes in one more record that refers to t.
@@ -144,48 +154,80 @@ func (t *target) judge(e *Entry) *Error {
 // judge judges a batch, which is r.entries, by what the log has at the room's head. If that is not the log's any more, the error is a
 // [*ConflictError].
 func (r *room) judge(batch []*request) (*docket, error) {
-	// What stands alone is looked up only where the positions of the batch matter: one entry refers to another one's.
-	inside := slices.ContainsFunc(r.entries, func(e Entry) bool { return e.Ref > r.head })
+	// What stands alone is looked up only where the positions in the batch matter: a head is expected, or one entry refers to
+	// another one's.
+	inside := slices.ContainsFunc(batch, func(req *request) bool { return req.expect != nil }) ||
+		slices.ContainsFunc(r.entries, func(e Entry) bool { return e.Ref > r.head })
 	asked := make([]Entry, 0, len(r.entries))
 	for i := range r.entries {
 		if inside || r.entries[i].Ref != 0 {
 			asked = append(asked, r.entries[i])
 		}
 	}
-	state, found, err := r.srv.cfg.Log.Find(r.srv.ctx, r.name, asked)
-	if err == nil && len(found) != len(asked) {
-		err = errorf(rpc.Internal, "the log answers %d of %d entries", len(found), len(asked))
+	state, answers, err := r.srv.cfg.Log.Find(r.srv.ctx, r.name, asked)
+	if err == nil && len(answers) != len(asked) {
+		err = errorf(rpc.Internal, "the log answers %d of %d entries", len(answers), len(asked))
 	}
 	if err != nil {
 		return nil, r.refusal("find", err)
 	}
-	if state.Head != r.head { // by what a mute says, say, that is there
+	if state.Head != r.head { // Append would say so, too, but only in its turn
 		return nil, &ConflictError{Head: state.Head}
 	}
-	d := &docket{room: r, head: r.head, targets: make(map[uint64]*target), passed: make(map[messageKey]bool)}
-	for _, req := range batch {
-		for i := range req.entries {
-			e := &req.entries[i]
-			var f Found
-			if inside || e.Ref != 0 {
-				f, found = found[0], found[1:]
-			}
-			refusal := d.judge(req, e, &f)
-			if refusal == nil {
-				d.entries = append(d.entries, *e)
-			}
-			d.refused = append(d.refused, refusal)
+	d := &docket{room: r, state: state, head: r.head, targets: make(map[uint64]*target), passed: make(map[messageKey]*Entry)}
+	found := make([]Found, len(r.entries))
+	for i := range r.entries {
+		if inside || r.entries[i].Ref != 0 {
+			found[i], answers = answers[0], answers[1:]
 		}
+	}
+	for _, req := range batch {
+		if req.expect != nil {
+			d.judgeWhole(req, found[:len(req.entries)])
+		} else {
+			d.judgeEach(req, found[:len(req.entries)])
+		}
+		found = found[len(req.entries):]
 	}
 	return d, nil
 }
 
-// judge says what is wrong with an entry, or lets it pass.
-func (d *docket) judge(req *request, e *Entry, f *Found) *Error {
-	key := messageKey{e.From, e.Producer, e.ID}
-	if f.Known != nil || d.passed[key] {
-		return nil // it takes no position: the log answers it as a duplicate (C3), or as another message with that id
+// judgeEach judges the entries of a request, each by itself.
+func (d *docket) judgeEach(req *request, found []Found) {
+	for i := range req.entries {
+		e, v := &req.entries[i], Result{}
+		if d.known(e, &found[i]) == nil {
+			v.Err = d.judge(req, e, &found[i])
+		}
+		d.take(e, v)
 	}
+}
+
+func (d *docket) take(e *Entry, v Result) {
+	d.verdicts = append(d.verdicts, v)
+	if v.Err == nil {
+		d.entries = append(d.entries, *e)
+	}
+}
+
+// known says how an entry will be answered whose id was used before, in the log or in the batch; else it is nil. It takes no
+// position, and it is the log that answers it, as a duplicate (C3), or as another message with that id.
+func (d *docket) known(e *Entry, f *Found) *Result {
+	if f.Known != nil {
+		return f.Known
+	}
+	before := d.passed[messageKey{e.From, e.Producer, e.ID}]
+	switch {
+	case before == nil:
+		return nil
+	case before.Kind == e.Kind && before.Ref == e.Ref && bytes.Equal(before.Body, e.Body):
+		return &Result{Duplicate: true}
+	}
+	return &Result{Err: errorf(rpc.AlreadyExists, "the message id was used before, for something else")}
+}
+
+// judge says what is wrong with an entry that is not known, or lets it pass.
+func (d *docket) judge(req *request, e *Entry, f *Found) *Error {
 	if e.Kind.refers() {
 		t := d.targets[e.Ref]
 		if t == nil && f.Target != nil {
@@ -201,27 +243,37 @@ func (d *docket) judge(req *request, e *Entry, f *Found) *Error {
 				return err
 			}
 		}
+		if d.undo != nil {
+			before := t.clone()
+			d.undo = append(d.undo, func() { *t = before })
+		}
 		t.note(e.Kind, e.From, string(e.Body))
 	}
-	d.passed[key] = true
+	key := messageKey{e.From, e.Producer, e.ID}
+	d.passed[key] = e
 	d.head++
+	seq := d.head
 	if e.Kind == KindText {
-		d.targets[d.head] = &target{from: e.From}
+		d.targets[seq] = &target{from: e.From}
+	}
+	if d.undo != nil {
+		d.undo = append(d.undo, func() {
+			delete(d.passed, key)
+			delete(d.targets, seq)
+			d.head--
+		})
 	}
 	return nil
 }
 
 // results puts what the log has answered together with what was not put to it.
 func (d *docket) results(appended []Result) []Result {
-	all := make([]Result, len(d.refused))
-	for i, refusal := range d.refused {
-		if refusal != nil {
-			all[i].Err = refusal
-		} else {
-			all[i], appended = appended[0], appended[1:]
+	for i := range d.verdicts {
+		if d.verdicts[i].Err == nil {
+			d.verdicts[i], appended = appended[0], appended[1:]
 		}
 	}
-	return all
+	return d.verdicts
 }
 
 // erase takes the bodies of the text seq and of its edits, for who reads the ring from now on.

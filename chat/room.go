@@ -40,7 +40,7 @@ type room struct {
 	subs       []*subscription
 	batch      []*request // publishes that wait to be appended
 	batchBytes int
-	refers     bool    // some of entries refer to texts
+	judged     bool    // some of entries depend on what the log has
 	entries    []Entry // of batch
 	events     []event // for reuse
 	burst      burst   // for reuse
@@ -82,7 +82,8 @@ type request struct {
 	resync  bool            // requestJoin: of a member, whose records go on from there
 	entries []Entry         // requestPublish
 	cost    int             // requestPublish: of the entries
-	refers  bool            // requestPublish: some of the entries refer to texts
+	judged  bool            // requestPublish: some of the entries refer to texts, or a head is expected
+	expect  *Position       // requestPublish: the head that is, or nil
 	how     ending          // requestEnd
 	noted   chan<- struct{} // requestEnd: for whoever waits
 	sub     *subscription   // requestLost

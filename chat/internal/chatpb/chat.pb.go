@@ -359,7 +359,9 @@ type Publish struct {
 	// 16 random bytes that go with the client's outbox.
 	Producer []byte `protobuf:"bytes,2,opt,name=producer,proto3" json:"producer,omitempty"`
 	// In the order in which they are appended.
-	Entries       []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	Entries []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// The room's head that the sender expects: else nothing is appended. Epoch 0: whatever the epoch.
+	ExpectHead    *Cursor `protobuf:"bytes,6,opt,name=expect_head,json=expectHead,proto3" json:"expect_head,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +413,13 @@ func (x *Publish) GetProducer() []byte {
 func (x *Publish) GetEntries() []*Entry {
 	if x != nil {
 		return x.Entries
+	}
+	return nil
+}
+
+func (x *Publish) GetExpectHead() *Cursor {
+	if x != nil {
+		return x.ExpectHead
 	}
 	return nil
 }
@@ -690,7 +699,8 @@ type Rejected struct {
 	Code uint32 `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
 	// Safe to show.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	// What the log has, when a cursor was refused (OutOfRange, DataLoss); else 0.
+	// What the log has, when a cursor was refused (OutOfRange, DataLoss); the head, when it is not the one that a PUBLISH
+	// expects (Aborted); else 0.
 	Epoch         uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Head          uint64 `protobuf:"varint,7,opt,name=head,proto3" json:"head,omitempty"`
 	First         uint64 `protobuf:"varint,8,opt,name=first,proto3" json:"first,omitempty"`
@@ -1208,11 +1218,13 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x06resync\x18\x05 \x01(\bR\x06resyncB\x06\n" +
 	"\x04from\"\x1b\n" +
 	"\x05Leave\x12\x12\n" +
-	"\x04room\x18\x01 \x01(\fR\x04room\"\x7f\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\"\xb5\x01\n" +
 	"\aPublish\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x1a\n" +
 	"\bproducer\x18\x02 \x01(\fR\bproducer\x122\n" +
-	"\aentries\x18\x03 \x03(\v2\x18.trunkline.chat.v1.EntryR\aentriesJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"`\n" +
+	"\aentries\x18\x03 \x03(\v2\x18.trunkline.chat.v1.EntryR\aentries\x12:\n" +
+	"\vexpect_head\x18\x06 \x01(\v2\x19.trunkline.chat.v1.CursorR\n" +
+	"expectHeadJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06\"`\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\fR\tmessageId\x12\x12\n" +
@@ -1327,14 +1339,15 @@ var file_chat_internal_chatpb_chat_proto_goTypes = []any{
 var file_chat_internal_chatpb_chat_proto_depIdxs = []int32{
 	2,  // 0: trunkline.chat.v1.Join.cursor:type_name -> trunkline.chat.v1.Cursor
 	6,  // 1: trunkline.chat.v1.Publish.entries:type_name -> trunkline.chat.v1.Entry
-	0,  // 2: trunkline.chat.v1.Rejected.request:type_name -> trunkline.chat.v1.Rejected.Request
-	13, // 3: trunkline.chat.v1.Record.lines:type_name -> trunkline.chat.v1.Line
-	1,  // 4: trunkline.chat.v1.Presence.state:type_name -> trunkline.chat.v1.Presence.State
-	5,  // [5:5] is the sub-list for method output_type
-	5,  // [5:5] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	2,  // 2: trunkline.chat.v1.Publish.expect_head:type_name -> trunkline.chat.v1.Cursor
+	0,  // 3: trunkline.chat.v1.Rejected.request:type_name -> trunkline.chat.v1.Rejected.Request
+	13, // 4: trunkline.chat.v1.Record.lines:type_name -> trunkline.chat.v1.Line
+	1,  // 5: trunkline.chat.v1.Presence.state:type_name -> trunkline.chat.v1.Presence.State
+	6,  // [6:6] is the sub-list for method output_type
+	6,  // [6:6] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_chat_internal_chatpb_chat_proto_init() }
