@@ -16,7 +16,7 @@ var History = rpc.Unary[HistoryRequest, HistoryResponse]("trunkline.Chat/History
 const (
 	defaultPage = 50
 	maxPage     = 500
-	// maxPageBytes bounds a page, in bytes of JSON at the most, below rpc's limit on messages.
+	// maxPageBytes bounds a page, or the hits of a search, in bytes of JSON at the most, below rpc's limit on messages.
 	maxPageBytes = 3 << 20
 	// worstByte is how many bytes of JSON one byte of text can become, and recordJSON what the rest of a record can take.
 	worstByte  = len(`\u003c`)
@@ -217,6 +217,7 @@ func (p *pager) back(ctx context.Context, seq, first uint64, n int) (page []Hist
 	if n == 0 || seq <= first || p.place < 0 {
 		return nil, nil
 	}
+	n = int(min(uint64(n), seq-first)) // the log may have more
 	records, err := p.log.ReadBack(ctx, p.room, seq-1, n, p.place/worstByte)
 	if err != nil {
 		return nil, err

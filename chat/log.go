@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/trunkline-go/trunkline/chat/query"
 	"github.com/trunkline-go/trunkline/rpc"
 )
 
@@ -183,6 +184,14 @@ type Reference struct {
 	Kind Kind
 	From string
 	Text string // of a reaction, or one that is taken back
+}
+
+// A Searcher is a Log that finds texts by their words.
+type Searcher interface {
+	// Search returns the records of room whose texts q asks for, of those from the seq first to before another, the newest first: at
+	// most n, and no more than fit into maxBytes of bodies, and one at least. more says whether there are more. A text that has been
+	// edited is found by what it is now, one that has been deleted not at all. An [*Error] goes to who searches as it is.
+	Search(ctx context.Context, room string, q *query.Query, first, before uint64, n, maxBytes int) (records []Record, more bool, err error)
 }
 
 // ConflictError reports that another server has appended to the room meanwhile. Nothing was

@@ -52,6 +52,7 @@ func Register(mux *rpc.Mux, srv *Server) {
 	rpc.Handle(mux, SetTopic, srv.setTopic)
 	rpc.Handle(mux, History, srv.history)
 	srv.handleLifecycle(mux)
+	rpc.Handle(mux, Search, srv.search)
 	srv.handleOrder(mux)
 }
 
@@ -104,6 +105,7 @@ func (srv *Server) visible(ctx context.Context, name string) (State, *snapshot, 
 	if !srv.sees(name, s, state.Head, peer.ID, who) {
 		return State{}, nil, errNoRoom()
 	}
+	state.First = max(state.First, s.Gone+1) // what was said in a room that has been deleted is not this one's
 	return state, s, nil
 }
 

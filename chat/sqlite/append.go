@@ -92,24 +92,37 @@ func (l *Log) hand(ctx context.Context, a *appending) error {
 // closedError is what an append is refused with once the log is closed.
 func closedError() error { return &chat.Error{Code: rpc.Unavailable, Reason: "the log is closed"} }
 
-// run is the writer: it commits what waits, all together, and between that looks for what has become too old.
+// run is the writer: it commits what waits, all together, and between that looks for what has become too old, and what is to be indexed.
 func (l *Log) run() {
 	defer close(l.closed)
 	defer l.closeWriter()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	quiet := time.NewTimer(indexAfter)
+	defer quiet.Stop()
 	sweeping := &pass{began: time.Now()} // nil: until the next tick
+	indexing := false                    // all that is behind, since it is quiet
 	for {
-		if sweeping != nil {
+		if sweeping != nil || indexing || len(l.wanted) > 0 {
 			select {
 			case a := <-l.mail:
 				l.commit(l.collect(a))
+				indexing = false
+				quiet.Reset(indexAfter)
+				if len(l.wanted) > 0 { // or who searches would wait for ever
+					l.index()
+				}
+			case w := <-l.wants:
+				l.wanted = append(l.wanted, w)
 			case <-l.closing:
 				l.drain()
 				return
 			default:
-				if !l.sweep(sweeping) {
+				if sweeping == nil {
+					indexing = l.index() && indexing
+				} else if !l.sweep(sweeping) {
 					sweeping = nil
+					quiet.Reset(indexAfter)
 				}
 			}
 			continue
@@ -117,6 +130,11 @@ func (l *Log) run() {
 		select {
 		case a := <-l.mail:
 			l.commit(l.collect(a))
+			quiet.Reset(indexAfter)
+		case w := <-l.wants:
+			l.wanted = append(l.wanted, w)
+		case <-quiet.C:
+			indexing = true
 		case <-tick.C:
 			l.wipe()
 			sweeping = &pass{began: time.Now()}
@@ -262,6 +280,7 @@ func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *C
 		return nil
 	}
 	a.moved = uint64(r.head)
+	w.behind[r.id] = struct{}{}
 	if err := w.exec(ctx, w.beginEpoch, r.id, epoch, begin); err != nil {
 		return err
 	}
@@ -270,7 +289,7 @@ func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *C
 			return err
 		}
 	}
-	if err := w.trimToSize(ctx, &r, cfg, now); err != nil {
+	if err := w.trimToSize(ctx, &r, r.head+1-begin, cfg, now); err != nil {
 		return err
 	}
 	return w.save(ctx, &r)

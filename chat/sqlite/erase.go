@@ -24,6 +24,10 @@ func (w *writer) erase(ctx context.Context, r *room, seq uint64) error {
 	if err := w.erasable.QueryRowContext(ctx, r.key(int64(seq)), r.id, int64(seq)).Scan(&bytes); err != nil {
 		return err
 	}
+	drop := func() error { return w.unindex(ctx, r, int64(seq), int64(seq)+1) }
+	if err := w.wiping(ctx, drop); err != nil {
+		return err
+	}
 	r.bytes -= bytes
 	return w.exec(ctx, w.eraseBodies, r.key(int64(seq)), r.id, int64(seq))
 }

@@ -106,7 +106,7 @@ func TestWhatRefersToATextIsFoundByAnIndex(t *testing.T) {
 			plan.WriteString(detail + "\n")
 		}
 		require.NoError(t, rows.Err())
-		assert.Contains(t, plan.String(), "records_ref (room=? AND ref=?)")
+		assert.Contains(t, plan.String(), "records_ref (room=? AND ref=?")
 		assert.NotContains(t, plan.String(), "SCAN records")
 	}
 }

@@ -79,4 +79,17 @@ func Database(t *testing.T, statements string) []byte {
 }
 
 // ReferQueries are those that look for what refers to a text.
-var ReferQueries = []string{sumErasable, eraseBodies, selectReferences}
+var ReferQueries = []string{sumErasable, eraseBodies, selectReferences, selectNow}
+
+// Indexed returns how many texts with a word the index of the database in a file has, whatever there is in records, and that FTS5
+// finds nothing wrong with it.
+func Indexed(t *testing.T, path, word string) (n int) {
+	t.Helper()
+	db, err := openDB(path, 1)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), `INSERT INTO texts (texts) VALUES ('integrity-check')`)
+	require.NoError(t, err)
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM texts WHERE texts MATCH ?`, word).Scan(&n))
+	require.NoError(t, db.Close())
+	return n
+}

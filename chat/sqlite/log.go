@@ -21,7 +21,7 @@ import (
 
 const (
 	applicationID = 0x74726e6b // "trnk": PRAGMA application_id
-	version       = 3          // of the schema: PRAGMA user_version
+	version       = 4          // of the schema: PRAGMA user_version
 
 	// busyTimeout is how long another process may have the database, in milliseconds.
 	busyTimeout = 5000
@@ -44,6 +44,7 @@ type Log struct {
 	file     os.FileInfo // of the database, as it was opened
 	read     *sql.DB
 	write    *sql.DB
+	search   *sql.DB
 	watchers watch.Watchers
 
 	mail    chan *appending
@@ -52,9 +53,12 @@ type Log struct {
 	once    sync.Once
 	err     error // of Close
 
+	wants chan *want // is for the writer
+
 	// The writer goroutine's.
 	w      *writer // nil while there is none
 	erased bool    // the write-ahead log may have bodies that were taken since
+	wanted []*want // who waits for the index
 }
 
 // Open opens the database in the file path, and makes it if there is none; it is readable by its owner alone. The
@@ -72,6 +76,7 @@ func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 		cfg:     cfg,
 		path:    path,
 		mail:    make(chan *appending, maxWaiting),
+		wants:   make(chan *want),
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
 	}
@@ -88,6 +93,9 @@ func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 	}
 	if err == nil {
 		l.read, err = openDB(path, readers, "query_only(1)")
+	}
+	if err == nil {
+		l.search, err = openDB(path, searchers, "query_only(1)")
 	}
 	if err == nil {
 		l.w, err = newWriter(ctx, l.write, &l.cfg)
@@ -235,7 +243,7 @@ func (l *Log) Close() error {
 
 func (l *Log) closeDBs() error {
 	var errs []error
-	for _, db := range []*sql.DB{l.read, l.write} {
+	for _, db := range []*sql.DB{l.search, l.read, l.write} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}

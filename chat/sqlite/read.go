@@ -61,7 +61,11 @@ func (l *Log) Rooms(ctx context.Context, after string, n int) ([]chat.RoomState,
 
 // snapshot calls read with a transaction, in which nothing changes.
 func (l *Log) snapshot(ctx context.Context, read func(tx *sql.Tx) error) error {
-	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	return snapshotOf(ctx, l.read, read)
+}
+
+func snapshotOf(ctx context.Context, db *sql.DB, read func(tx *sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("sqlite: %w", err)
 	}
@@ -144,22 +148,34 @@ func readRecords(ctx context.Context, tx *sql.Tx, r *room, seq, step int64, maxB
 	defer func() { _ = rows.Close() }()
 	var records []chat.Record
 	for bytes := 0; rows.Next(); seq += step {
-		var key, epoch, nanos, kind, ref int64
-		var producer, id sql.RawBytes
-		var rec chat.Record
-		if err := rows.Scan(&key, &epoch, &nanos, &rec.From, &producer, &id, &kind, &ref, &rec.Body); err != nil {
+		rec, err := scanRecord(rows)
+		if err != nil {
 			return nil, err
 		}
-		if key != r.key(seq) || len(producer) != len(rec.Producer) {
-			return nil, fmt.Errorf("the log has no record %d of %q, or a damaged one", seq, r.name)
+		if rec.Seq != uint64(seq) {
+			return nil, fmt.Errorf("the log has no record %d of %q", seq, r.name)
 		}
 		bytes += len(rec.Body)
 		if len(records) > 0 && bytes > maxBytes {
 			break
 		}
-		rec.Position, rec.Time = position(epoch, seq), time.Unix(0, nanos).UTC()
-		rec.Producer, rec.ID, rec.Kind, rec.Ref = chat.Producer(producer), string(id), chat.Kind(kind), uint64(ref)
-		records = append(records, rec)
+		records = append(records, *rec)
 	}
 	return records, rows.Err()
+}
+
+// scanRecord returns the record of a row that has what selectRecord selects.
+func scanRecord(rows *sql.Rows) (*chat.Record, error) {
+	var key, epoch, nanos, kind, ref int64
+	var producer, id sql.RawBytes
+	rec := &chat.Record{}
+	if err := rows.Scan(&key, &epoch, &nanos, &rec.From, &producer, &id, &kind, &ref, &rec.Body); err != nil {
+		return nil, err
+	}
+	if len(producer) != len(rec.Producer) {
+		return nil, fmt.Errorf("record %d is damaged", key)
+	}
+	rec.Position, rec.Time = position(epoch, seqOf(key)), time.Unix(0, nanos).UTC()
+	rec.Producer, rec.ID, rec.Kind, rec.Ref = chat.Producer(producer), string(id), chat.Kind(kind), uint64(ref)
+	return rec, nil
 }

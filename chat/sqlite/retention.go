@@ -7,11 +7,13 @@ import (
 	"time"
 )
 
-// sweepStep bounds what one transaction of a sweep changes, in records, so that appends do not wait long for it.
-const sweepStep = 5000
+// sweepStep bounds what one transaction of a sweep changes, in records, so that appends do not wait long for it: to take one out of
+// the index, too, is some 50 µs.
+const sweepStep = 500
 
-// trimToSize trims the room's oldest records until it has no more than it may. The newest stays.
-func (w *writer) trimToSize(ctx context.Context, r *room, cfg *Config, now time.Time) error {
+// trimToSize trims the room's oldest records, to which n have come, until it has no more than it may, or a step nearer to that, if it may
+// have less than before. The newest stays.
+func (w *writer) trimToSize(ctx context.Context, r *room, n int64, cfg *Config, now time.Time) error {
 	first := r.first
 	if over := r.head - first + 1 - cfg.MaxRoomRecords; cfg.MaxRoomRecords > 0 && over > 0 {
 		first += over
@@ -23,7 +25,7 @@ func (w *writer) trimToSize(ctx context.Context, r *room, cfg *Config, now time.
 		}
 		first = max(first, fits)
 	}
-	return w.trimTo(ctx, r, min(first, r.head), now)
+	return w.trimTo(ctx, r, min(first, r.head, r.first+n+sweepStep), now)
 }
 
 // firstThatFits returns the seq before which there are at least so many bytes of texts.
@@ -52,6 +54,9 @@ func (w *writer) trimTo(ctx context.Context, r *room, first int64, now time.Time
 	}
 	var gone int64
 	if err := w.sumSizes.QueryRowContext(ctx, r.key(r.first), r.key(first)).Scan(&gone); err != nil {
+		return err
+	}
+	if err := w.unindex(ctx, r, r.first, first); err != nil {
 		return err
 	}
 	if err := w.exec(ctx, w.trim, now.UnixNano(), r.key(r.first), r.key(first)); err != nil {

@@ -28,6 +28,10 @@ type writer struct {
 	erasable, eraseBodies                  *sql.Stmt
 	sizes, sumSizes, trim                  *sql.Stmt
 	aging, firstYoung, forgettable, forget *sql.Stmt
+	indexed, setIndexed, indexable, now    *sql.Stmt
+	addText, dropText, secure              *sql.Stmt
+
+	behind map[int64]struct{} // ids of the rooms whose index may be behind their records
 }
 
 func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
@@ -38,7 +42,7 @@ func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
 	if err := boundFile(ctx, conn, cfg.MaxFileBytes); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	w := &writer{conn: conn}
+	w := &writer{conn: conn, behind: make(map[int64]struct{})}
 	for _, s := range []struct {
 		stmt **sql.Stmt
 		text string
@@ -63,12 +67,22 @@ func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
 		{&w.aging, `SELECT id, name, head, first, oldest, bytes FROM rooms WHERE id > ? AND first <= head AND (SELECT time FROM records WHERE key = rooms.id << 40 | rooms.first) < ? ORDER BY id LIMIT 1`},
 		{&w.firstYoung, `SELECT key FROM records WHERE key >= ? AND key <= ? AND time >= ? ORDER BY key LIMIT 1`},
 		{&w.forgettable, `SELECT id, name, head, first, oldest, bytes FROM rooms WHERE id > ? AND oldest < first AND (SELECT time FROM records WHERE key = rooms.id << 40 | rooms.oldest) < ? ORDER BY id LIMIT 1`},
+		{&w.indexed, selectIndexed},
+		{&w.setIndexed, `INSERT OR REPLACE INTO indexed VALUES (?, ?)`},
+		{&w.indexable, `SELECT kind, ref, body FROM records WHERE key >= ? AND key <= ? ORDER BY key LIMIT ?`},
+		{&w.now, selectNow},
+		{&w.addText, `INSERT INTO texts (rowid, body) VALUES (?, ?)`},
+		{&w.dropText, `INSERT INTO texts (texts, rowid, body) VALUES ('delete', ?, ?)`},
+		{&w.secure, `INSERT INTO texts (texts, rank) VALUES ('secure-delete', ?)`},
 		{&w.forget, `DELETE FROM records WHERE key >= ? AND key < ?`},
 	} {
 		if *s.stmt, err = conn.PrepareContext(ctx, s.text); err != nil { //nolint:sqlclosecheck // see close
 			return nil, errors.Join(err, w.close())
 		}
 		w.stmts = append(w.stmts, *s.stmt)
+	}
+	if err := w.findBehind(ctx); err != nil {
+		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
 }

@@ -27,6 +27,7 @@ command, and "//" begins a line with a slash:
   /part [ROOM]  leave a room, the first one unless told
   /who [ROOM]   who is there
   /history [ROOM]  20 earlier lines, and each time those before them
+  /search QUERY  lines of the first room, as in "trunkline help search"
   /quit         leave, as at the end of the input
 
 When the connection is lost, or the server restarts, chat goes on as soon as it can:
@@ -349,6 +350,7 @@ func (c *conversation) input(ctx context.Context, line string) (quit bool) {
 func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 	name, room, _ := strings.Cut(strings.TrimSpace(line), " ")
 	room = strings.TrimSpace(room)
+	words := room
 	if room == "" && name != "join" {
 		room = c.first()
 	}
@@ -366,6 +368,8 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 		c.out.print(&membersEvent{"members", room, members})
 	case "history":
 		c.history(ctx, room)
+	case "search":
+		c.search(ctx, words)
 	case "join":
 		if err := c.client.Join(ctx, room, chat.Live()); err != nil {
 			c.reject(err, chat.RequestJoin, room, "")
@@ -388,7 +392,7 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 	return false
 }
 
-// historyLines is how many lines /history shows.
+// historyLines is how many lines /history and /search show.
 const historyLines = 20
 
 // history prints what was said before what has been shown.
@@ -413,6 +417,23 @@ func (c *conversation) history(ctx context.Context, room string) {
 		c.earlier[room] = res.Records[0].Seq
 		c.mu.Unlock()
 	}
+}
+
+// search prints lines of the first room that a query finds.
+func (c *conversation) search(ctx context.Context, query string) {
+	room := c.first()
+	if room == "" {
+		c.out.complain("you are in no room (join one with /join ROOM)")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	res, err := chat.Search.Call(ctx, c.session, &chat.SearchRequest{Room: room, Query: query, Limit: historyLines})
+	if err != nil {
+		c.out.complain("search: " + err.Error())
+		return
+	}
+	printHits(c.out, res)
 }
 
 // reject prints that a request was not carried out, unless the reason is the end of the session.
