@@ -2,9 +2,7 @@ package chat_test
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
@@ -170,48 +168,6 @@ func TestOthersDomainsAppearByTheirWholeID(t *testing.T) {
 		alice := h.joinOn(n.Dial(srv, "alice", transport.Config{}), "alice")
 		assert.Equal(t, []string{"spiffe://" + n.Authority().Domain() + "/user/alice"}, alice.join("lobby", chat.Live()).Members)
 	})
-}
-
-// C7: for random actions, the members of JOINED and the events after it equal what a fresh JOIN says.
-func TestC7SnapshotAndEventsEqualAFreshSnapshot(t *testing.T) {
-	for range 3 {
-		seed := rand.Uint64()
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			bubble(t, chat.Config{}, func(t *testing.T, h *house) {
-				random := rand.New(rand.NewPCG(seed, 0))
-				watcher := h.joinOn(h.net.Dial(h.srv, "watcher", transport.Config{}), "watcher")
-				members := watcher.join("lobby", chat.Live()).Members
-				var users []*user
-				for range 60 {
-					switch n := random.IntN(10); {
-					case n < 4 || len(users) == 0:
-						name := fmt.Sprintf("u%d", random.IntN(5))
-						users = append(users, h.join(name, "lobby"))
-					case n < 6:
-						_, _ = users[random.IntN(len(users))].Publish(t.Context(), "lobby", "x")
-					case n < 7:
-						time.Sleep(time.Duration(random.IntN(40)) * time.Second)
-					default:
-						i := random.IntN(len(users))
-						u := users[i]
-						users = slices.Delete(users, i, i+1)
-						switch n {
-						case 7:
-							require.NoError(t, u.session.Release(t.Context()))
-						case 8:
-							u.session.Abort(transport.Aborted, "")
-						case 9:
-							_ = u.Leave(t.Context(), "lobby")
-						}
-					}
-				}
-				time.Sleep(time.Second)
-				fresh := h.joinOn(h.net.Dial(h.srv, "fresh", transport.Config{}), "fresh").join("lobby", chat.Live()).Members
-				time.Sleep(time.Second)
-				assert.Equal(t, fresh, replay(members, watcher))
-			})
-		})
-	}
 }
 
 // replay applies a user's presence events to a list of members.
