@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"net"
 	"os"
 	"strconv"
@@ -35,8 +37,8 @@ type ClientConfig struct {
 }
 
 // A Client is the client's end of a session's chat, for all rooms. One goroutine
-// at a time may call Next; all else may be called from any goroutine. Replies come as events, so
-// somebody must call Next.
+// at a time may call Next, or go over Events; all else may be called from any goroutine. Replies come as events, so
+// somebody must.
 //
 // Requests are written in the order in which they are made, at once, or together when the
 // write before them is done. A method returns when its request has its place in that order; while
@@ -284,6 +286,20 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 			return c.nextDetached(ctx)
 		default:
 			return nil, c.end(err)
+		}
+	}
+}
+
+// Events returns what Next returns, one after the other, for a loop: until io.EOF, which ends it without an error, or another error, which
+// comes last. After a loop that was left, another one, or Next, goes on with the next event. A loop may publish, but not more
+// than [ClientConfig.MaxUnacknowledged] messages before it goes on: it is what takes their acknowledgements.
+func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for {
+			event, err := c.Next(ctx)
+			if errors.Is(err, io.EOF) || !yield(event, err) || err != nil {
+				return
+			}
 		}
 	}
 }

@@ -462,3 +462,43 @@ func TestEventsStayAsTheyWere(t *testing.T) {
 		assert.Equal(t, want, texts(bob))
 	})
 }
+
+// A loop over the events may be left, and another goes on with the next; the end in order is no error, and any other end comes last.
+func TestEventsGoOnWhereALoopWasLeft(t *testing.T) {
+	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		bob := h.join("bob", "lobby")
+		alice := h.client(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")
+		require.NoError(t, alice.Join(t.Context(), "lobby", chat.Live()))
+		for e, err := range alice.Events(t.Context()) {
+			require.NoError(t, err)
+			require.IsType(t, &chat.Joined{}, e)
+			break
+		}
+		bob.say("lobby", "one")
+		bob.say("lobby", "two")
+		var heard []string
+		for _, want := range []string{"one", "two"} {
+			for e, err := range alice.Events(t.Context()) {
+				require.NoError(t, err)
+				heard = append(heard, e.(*chat.Message).Text)
+				break
+			}
+			assert.Equal(t, want, heard[len(heard)-1])
+		}
+
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(errBroken)
+		times := 0
+		for e, err := range alice.Events(ctx) {
+			assert.Nil(t, e)
+			assert.ErrorIs(t, err, errBroken)
+			times++
+		}
+		assert.Equal(t, 1, times)
+
+		require.NoError(t, alice.Close())
+		for e, err := range alice.Events(t.Context()) {
+			assert.Fail(t, "unexpected", "%v, %v", e, err)
+		}
+	})
+}

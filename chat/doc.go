@@ -17,7 +17,7 @@
 // # Client
 //
 // A [Client] asks with [Client.Join], [Client.Leave] and [Client.Publish], which return when the
-// request has its place in the order of those to be written, and [Client.Next] returns what happened, one [Event] after the other. In each
+// request has its place in the order of those to be written, and [Client.Events] is what happened, one [Event] after the other. In each
 // room the positions of what it returns, together with those of one's own messages, rise by one:
 // a gap is an error of the server's that ends the session, never passed over.
 //
@@ -25,6 +25,8 @@
 // asked without an answer it asks again, and a message keeps its id, so that it is in the log once. Where the
 // server can't prove that nothing is missing, a [*Gap] tells. To go on in another process, join with [After] and the last
 // position. A session that does not connect again (transport.Config.NoReconnect) ends its client.
+//
+// Of the packages in chat/examples, bot has a client that answers, and mirror a server inside another program, on a log of its own.
 //
 // # Log
 //

@@ -51,8 +51,7 @@ func Example() {
 	bot, alice := join("bot"), join("alice")
 
 	go func() {
-		for {
-			event, err := bot.Next(ctx)
+		for event, err := range bot.Events(ctx) {
 			if err != nil {
 				return
 			}
@@ -64,8 +63,7 @@ func Example() {
 
 	_, err = alice.Publish(ctx, "lobby", "hi")
 	check(err)
-	for {
-		event, err := alice.Next(ctx)
+	for event, err := range alice.Events(ctx) {
 		check(err)
 		switch e := event.(type) {
 		case *chat.Sent:
