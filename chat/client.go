@@ -34,6 +34,9 @@ type ClientConfig struct {
 	// waits while there are more. The client keeps their texts, to send them again after a break. Default 1024, and at most 2048: the server closes sessions for
 	// which more answers wait than it holds.
 	MaxUnacknowledged int
+
+	// KeepPlace has the client not follow when a chair has members go on from another place: [*SyncPoint] tells, and that is all.
+	KeepPlace bool
 }
 
 // A Client is the client's end of a session's chat, for all rooms. One goroutine
@@ -81,6 +84,7 @@ type clientRoom struct {
 	name   string
 	epoch  uint64 // when it was joined
 	next   uint64 // seq of the next record
+	live   uint64 // seq of the newest when it was joined, or resynchronized last
 	last   Position
 	from   string // who published the last line
 	rejoin rejoin

@@ -81,7 +81,7 @@ func (c *Client) joined(body []byte) (Event, error) {
 	if in && !resync {
 		return c.rejoined(r, &m)
 	}
-	c.rooms[room] = &clientRoom{name: room, epoch: m.GetEpoch(), next: m.GetNext()}
+	c.rooms[room] = &clientRoom{name: room, epoch: m.GetEpoch(), next: m.GetNext(), live: m.GetHead()}
 	return &Joined{
 		Room: room, Epoch: m.GetEpoch(), Head: m.GetHead(), First: m.GetFirst(), Next: m.GetNext(),
 		Members: m.GetMembers(), More: int(min(m.GetMore(), math.MaxInt)),
@@ -292,7 +292,11 @@ func (c *Client) nextLine(it *items, pos Position) (Event, error) {
 		return nil, malformed("the first line of a RECORD does not say who published it, and when")
 	}
 	if l.kind != KindText || len(l.body) == 0 {
-		return r.special(&l, pos, time.Unix(0, before.time).UTC()), nil
+		e := r.special(&l, pos, time.Unix(0, before.time).UTC())
+		if p, ok := e.(*SyncPoint); ok {
+			c.follow(r, p)
+		}
+		return e, nil
 	}
 	at := len(it.body) - it.fields.Rest() - len(b)
 	shared := it.share(at, len(b))
@@ -320,6 +324,10 @@ func (r *clientRoom) special(l *line, pos Position, t time.Time) Event {
 		return &Deleted{Room: r.name, Position: pos, By: r.from, Time: t, Ref: l.ref}
 	case KindReact, KindUnreact:
 		return &Reacted{Room: r.name, Position: pos, By: r.from, Time: t, Ref: l.ref, Text: string(l.body), Back: l.kind == KindUnreact}
+	case KindSync:
+		if e := r.syncPoint(l, pos, t); e != nil {
+			return e
+		}
 	case KindSettings:
 		var c Change
 		if json.Unmarshal(l.body, &c) == nil { // else it is a later version's

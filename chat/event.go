@@ -32,6 +32,8 @@ func PositionOf(e Event) (p Position, ok bool) {
 		return e.Position, true
 	case *Changed:
 		return e.Position, true
+	case *SyncPoint:
+		return e.Position, true
 	case *Unknown:
 		return e.Position, true
 	}

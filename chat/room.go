@@ -46,11 +46,12 @@ type room struct {
 	burst      burst   // for reuse
 	lastFrom   string  // of the newest record that was encoded
 	lastTime   int64
-	known      *snapshot // of the room, as of head; nil until the log was asked
-	snapshot   []byte    // the same, as the log has it
-	unruly     bool      // that has changed, and nobody was taken out for it yet
-	deleted    bool      // likewise, because the room was deleted
-	freed      int       // references that memberships held which ended on the way
+	known      *snapshot   // of the room, as of head; nil until the log was asked
+	snapshot   []byte      // the same, as the log has it
+	unruly     bool        // that has changed, and nobody was taken out for it yet
+	syncTimer  *time.Timer // for when a synchronization point's time is up
+	deleted    bool        // likewise, because the room was deleted
+	freed      int         // references that memberships held which ended on the way
 
 	mu      sync.RWMutex // guards what follows, which only the actor changes
 	ring    ring
@@ -120,7 +121,7 @@ func (o *ownRecords) has(producer Producer, seq uint64) bool {
 }
 
 func newRoom(srv *Server, name string) *room {
-	return &room{
+	r := &room{
 		srv:        srv,
 		name:       name,
 		wire:       []byte(name),
@@ -129,7 +130,10 @@ func newRoom(srv *Server, name string) *room {
 		members:    make(map[*session]*member),
 		identities: make(map[string]*identity),
 		changes:    make(map[string]chatpb.Presence_State),
+		syncTimer:  time.NewTimer(time.Hour),
 	}
+	r.syncTimer.Stop()
+	return r
 }
 
 // send gives the room a request, waiting for a place in its mailbox. It fails only when the
@@ -155,6 +159,7 @@ func (r *room) run() {
 		}
 	})
 	defer stop()
+	defer r.syncTimer.Stop()
 	for {
 		select {
 		case req := <-r.mail:
@@ -171,6 +176,11 @@ func (r *room) run() {
 			}
 		case <-r.due:
 			r.showChanges()
+		case <-r.syncTimer.C:
+			r.tendSync()
+			if n := r.takeFreed(); n > 0 && r.srv.unref(r, n) {
+				return
+			}
 		case <-r.srv.ctx.Done():
 			return
 		}
@@ -200,6 +210,7 @@ func (r *room) work(req *request) (last bool) {
 		default:
 		}
 		r.commit()
+		r.tendSync()
 		return r.srv.unref(r, done+r.takeFreed())
 	}
 }
@@ -277,6 +288,11 @@ func (r *room) join(req *request) (freed int) {
 		return refuse(errNotInRoom(), nil)
 	}
 	next, refusal := req.from.next(state)
+	if refusal == nil {
+		if next, refusal = r.known.Sync.fence(req, next); refusal != nil {
+			state.First = max(state.First, r.known.Sync.Major)
+		}
+	}
 	if refusal != nil {
 		return refuse(refusal, &state)
 	}

@@ -54,6 +54,7 @@ func Register(mux *rpc.Mux, srv *Server) {
 	srv.handleLifecycle(mux)
 	rpc.Handle(mux, Search, srv.search)
 	srv.handleOrder(mux)
+	srv.handleSync(mux)
 }
 
 // caller returns who makes a call, as others see it.

@@ -146,8 +146,9 @@ const (
 
 // A snapshot is what the log keeps of a room beside its records.
 type snapshot struct {
-	Settings Settings `json:"settings"`
-	Gone     uint64   `json:"gone,omitempty"` // seq of the record by which the room was deleted last; it is there again with the next
+	Settings Settings  `json:"settings"`
+	Sync     syncState `json:"sync,omitzero"`
+	Gone     uint64    `json:"gone,omitempty"` // seq of the record by which the room was deleted last; it is there again with the next
 }
 
 func (s *snapshot) encode() []byte {

@@ -232,6 +232,8 @@ func eventOf(e chat.Event) event {
 		return &erasedEvent{recordEvent{"erased", e.Room, e.Position.Seq, e.From, e.Time}, e.ID, e.Ref}
 	case *chat.Changed:
 		return &changedEvent{recordEvent{"changed", e.Room, e.Position.Seq, e.By, e.Time}, e.Change}
+	case *chat.SyncPoint:
+		return syncEvent(e)
 	case *chat.Unknown:
 		return &unknownEvent{recordEvent{"unknown", e.Room, e.Position.Seq, e.From, e.Time}, e.Kind}
 	case *chat.Sent:

@@ -48,6 +48,13 @@ func TestGoldenEvents(t *testing.T) {
 		`{"type":"unknown","room":"lobby","seq":9,"by":"bob","time":"2000-01-02T03:04:05.006Z","kind":99}`: eventOf(&chat.Unknown{
 			Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, From: "bob", Time: at, Kind: 99, Ref: 3,
 		}),
+		`{"type":"syncpoint","room":"lobby","kind":"major","name":"x","seq":9,"confirmed":true,"state":"set","by":"bob"}`: eventOf(&chat.SyncPoint{
+			Room: "lobby", By: "bob", Time: at, What: chat.SyncSet, Name: "x", Seq: 9, Confirmed: true,
+		}),
+		`{"type":"syncpoint","room":"lobby","kind":"major","name":"x","seq":9,"confirmed":false,"state":"set","by":"bob","wait_for":["al"],"until":"2000-01-02T03:04:05.006Z"}`: eventOf(&chat.SyncPoint{
+			Room: "lobby", By: "bob", Time: at, What: chat.SyncSet, Name: "x", Seq: 9, WaitFor: []string{"al"}, Until: at,
+		}),
+		`{"type":"resync","room":"lobby","by":"bob","next":3}`:                                                                       eventOf(&chat.SyncPoint{Room: "lobby", By: "bob", What: chat.SyncResync, Seq: 3}),
 		`{"type":"sent","room":"lobby","seq":9,"id":"y","duplicate":false}`:                                                          eventOf(&chat.Sent{Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, ID: "y"}),
 		`{"type":"rejected","room":"lobby","request":"publish","id":"z","code":"InvalidArgument","reason":"no"}`:                     eventOf(&chat.Rejected{Room: "lobby", Request: chat.RequestPublish, ID: "z", Code: rpc.InvalidArgument, Reason: "no"}),
 		`{"type":"presence","room":"lobby","who":"bob","state":"lost"}`:                                                              eventOf(&chat.Presence{Room: "lobby", Who: "bob", State: chat.PresenceLost}),
@@ -205,6 +212,13 @@ func TestLinesOfABreak(t *testing.T) {
 		"* lobby: what bob said at 3 has been deleted":                   eventOf(&chat.Erased{Room: "lobby", Position: chat.Position{Seq: 3}, From: "bob"}),
 		"* lobby: bob has changed the room (x)":                          eventOf(&chat.Changed{Room: "lobby", By: "bob", Change: chat.Change{What: "x"}}),
 		"* lobby: record 9 is of a kind that this version does not know": eventOf(&chat.Unknown{Room: "lobby", Position: chat.Position{Seq: 9}}),
+		`* lobby: synchronization point "x" at 9: confirmed`:             eventOf(&chat.SyncPoint{Room: "lobby", What: chat.SyncSet, Name: "x", Seq: 9, Confirmed: true}),
+		`* lobby: synchronization point "x" at 9: set by bob, waits for al, cy`: eventOf(&chat.SyncPoint{
+			Room: "lobby", By: "bob", What: chat.SyncSet, Name: "x", Seq: 9, WaitFor: []string{"al", "cy"},
+		}),
+		`* lobby: synchronization point "x" at 9: abandoned, without al`: eventOf(&chat.SyncPoint{Room: "lobby", What: chat.SyncAbandoned, Name: "x", Seq: 9, WaitFor: []string{"al"}}),
+		`* lobby: synchronization point "x" at 9: abandoned`:             eventOf(&chat.SyncPoint{Room: "lobby", What: chat.SyncAbandoned, Name: "x", Seq: 9}),
+		"* lobby: bob has all go on with 3":                              eventOf(&chat.SyncPoint{Room: "lobby", By: "bob", What: chat.SyncResync, Seq: 3}),
 		"* lines of lobby after 4 are gone, it goes on with 7":           eventOf(&chat.Gap{Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.OutOfRange, First: 7}),
 		"* the log of lobby may have lost lines; what it has follows, from 1": eventOf(&chat.Gap{
 			Room: "lobby", After: chat.Position{Epoch: 1, Seq: 4}, Code: rpc.DataLoss, First: 1,

@@ -1,0 +1,144 @@
+package chat_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// byAlice is a server's configuration where alice may do everything.
+func byAlice() chat.Config {
+	return chat.Config{Administrator: func(id certs.ID) bool { return id.Name == "alice" }}
+}
+
+// chaired returns alice and a member of a room, who has heard 3 lines.
+func chaired(t *testing.T, h *house, room string) (owner, member *user) {
+	t.Helper()
+	session := h.net.Dial(h.srv, "alice", transport.Config{NewPacketConn: h.net.NewConn})
+	owner, member = h.joinOn(session, "alice", room), h.join("bob", room)
+	for i := range 3 {
+		owner.say(room, fmt.Sprint(i))
+		expect[*chat.Message](member, nil)
+	}
+	return owner, member
+}
+
+// M151: a confirmed major point is in the log like any record, and nobody is taken back beyond it, but for whom it is owed what it has missed.
+func TestM151NobodyIsTakenBackBeyondAConfirmedPoint(t *testing.T) {
+	bubble(t, byAlice(), func(t *testing.T, h *house) {
+		alice, bob := chaired(t, h, "ops")
+		res, err := chat.SetSyncPoint.Call(t.Context(), alice.session, &chat.SetSyncPointRequest{Room: "ops", Name: "agenda"})
+		require.NoError(t, err)
+		assert.EqualValues(t, 4, res.Seq)
+		for _, u := range []*user{alice, bob} {
+			p := expect[*chat.SyncPoint](u, nil)
+			assert.Equal(t, [6]any{"alice", chat.SyncSet, "agenda", uint64(4), uint64(4), true}, [6]any{p.By, p.What, p.Name, p.Seq, p.Position.Seq, p.Confirmed})
+		}
+		alice.say("ops", "behind")
+		refused := func(u *user, request chat.Request) {
+			r := expect[*chat.Rejected](u, nil)
+			assert.Equal(t, [3]any{request, rpc.OutOfRange, uint64(4)}, [3]any{r.Request, r.Code, r.First}, "%s", r.Reason)
+		}
+		require.NoError(t, bob.Resync(t.Context(), "ops", chat.After(chat.Position{Epoch: res.Epoch, Seq: 2})))
+		refused(bob, chat.RequestResync)
+		carol := h.join("carol")
+		require.NoError(t, carol.Join(t.Context(), "ops", chat.After(chat.Position{})))
+		refused(carol, chat.RequestJoin)
+		assert.EqualValues(t, 4, carol.join("ops", chat.Last(100)).Next, "as far back as one may go")
+		assert.Equal(t, chat.SyncSet, expect[*chat.SyncPoint](carol, nil).What)
+		assert.Equal(t, "behind", expect[*chat.Message](carol, nil).Text)
+		page, err := chat.History.Call(t.Context(), carol.session, &chat.HistoryRequest{Room: "ops", Before: new(uint64(4))})
+		require.NoError(t, err)
+		assert.Len(t, page.Records, 3, "it is history")
+	})
+}
+
+// C4: who was away when a point was set is owed what it has missed before that.
+func TestC4APointTakesNothingFromWhoWasAway(t *testing.T) {
+	bubble(t, byAlice(), func(t *testing.T, h *house) {
+		alice, _ := chaired(t, h, "ops")
+		away := h.rover("dave", "ops")
+		away.cut(true)
+		alice.say("ops", "missed")
+		_, err := chat.SetSyncPoint.Call(t.Context(), alice.session, &chat.SetSyncPointRequest{Room: "ops", Name: "agenda"})
+		require.NoError(t, err)
+		alice.say("ops", "behind")
+		time.Sleep(20 * time.Second)
+		h.net.Drop(nil)
+		expect[*chat.Resumed](away.user, nil)
+		assert.Equal(t, "missed", expect[*chat.Message](away.user, nil).Text)
+		expect[*chat.SyncPoint](away.user, nil)
+		assert.Equal(t, "behind", expect[*chat.Message](away.user, nil).Text)
+		assert.Empty(t, all[*chat.Gap](away.user))
+	})
+}
+
+// A chair has all members go on from the same place; those who came later, or resume, or see the record again, stay where they are.
+func TestAChairResynchronizesTheRoom(t *testing.T) {
+	bubble(t, byAlice(), func(t *testing.T, h *house) {
+		alice, bob := chaired(t, h, "ops")
+		_, err := chat.Resynchronize.Call(t.Context(), alice.session, &chat.ResynchronizeRequest{Room: "ops", Seq: 2})
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		assert.Equal(t, []string{"|", "0", "1", "2", "|", "1", "2"}, bob.texts())
+		assert.Equal(t, []string{"|", "|", "1", "2"}, alice.texts())
+		carol := h.join("carol")
+		carol.join("ops", chat.Last(100))
+		time.Sleep(time.Second)
+		assert.Equal(t, []string{"|", "0", "1", "2"}, carol.texts())
+
+		for seq, code := range map[uint64]rpc.Code{0: rpc.OutOfRange, 6: rpc.OutOfRange} {
+			_, err := chat.Resynchronize.Call(t.Context(), alice.session, &chat.ResynchronizeRequest{Room: "ops", Seq: seq})
+			assert.Equal(t, code, rpc.CodeOf(err), "%d", seq)
+		}
+		_, err = chat.Resynchronize.Call(t.Context(), bob.session, &chat.ResynchronizeRequest{Room: "ops", Seq: 2})
+		assert.Equal(t, rpc.PermissionDenied, rpc.CodeOf(err))
+		_, err = chat.SetSyncPoint.Call(t.Context(), bob.session, &chat.SetSyncPointRequest{Room: "ops", Name: "x"})
+		assert.Equal(t, rpc.PermissionDenied, rpc.CodeOf(err))
+		_, err = chat.SetSyncPoint.Call(t.Context(), alice.session, &chat.SetSyncPointRequest{Room: "ops", Name: "x"})
+		require.NoError(t, err)
+		_, err = chat.Resynchronize.Call(t.Context(), alice.session, &chat.ResynchronizeRequest{Room: "ops", Seq: 2})
+		assert.Equal(t, rpc.OutOfRange, rpc.CodeOf(err), "M151: nor by the chair")
+	})
+}
+
+// A point that waits for members is abandoned when its time is up, also if nobody is in the room then; there is one at a time.
+func TestM152APointIsAbandonedWhenItsTimeIsUp(t *testing.T) {
+	bubble(t, byAlice(), func(t *testing.T, h *house) {
+		alice, bob := chaired(t, h, "ops")
+		set := func(name string) error {
+			_, err := chat.SetSyncPoint.Call(t.Context(), alice.session, &chat.SetSyncPointRequest{Room: "ops", Name: name, WaitFor: []string{"dave", "bob", "dave"}, Within: 10})
+			return err
+		}
+		require.NoError(t, set("one"))
+		p := expect[*chat.SyncPoint](bob, nil)
+		assert.Equal(t, [3]any{chat.SyncSet, false, []string{"bob", "dave"}}, [3]any{p.What, p.Confirmed, p.WaitFor})
+		assert.Equal(t, rpc.FailedPrecondition, rpc.CodeOf(set("two")))
+		began := time.Now()
+		p = expect[*chat.SyncPoint](bob, nil)
+		assert.Equal(t, [3]any{chat.SyncAbandoned, false, "one"}, [3]any{p.What, p.Confirmed, p.Name})
+		assert.InDelta(t, 10, time.Since(began).Seconds(), 1)
+		require.NoError(t, bob.Resync(t.Context(), "ops", chat.After(chat.Position{})))
+		assert.EqualValues(t, 1, expect[*chat.Joined](bob, nil).Next)
+
+		require.NoError(t, set("two"))
+		_, err := chat.AbandonSyncPoint.Call(t.Context(), alice.session, &chat.AbandonSyncPointRequest{Room: "ops"})
+		require.NoError(t, err)
+		assert.Equal(t, chat.SyncAbandoned, expect[*chat.SyncPoint](bob, func(p *chat.SyncPoint) bool { return p.Name == "two" && p.What != chat.SyncSet }).What)
+
+		require.NoError(t, set("three"))
+		bob.release()
+		require.NoError(t, alice.Leave(t.Context(), "ops"))
+		time.Sleep(time.Minute)
+		alice.join("ops", chat.Last(1))
+		assert.Equal(t, chat.SyncAbandoned, expect[*chat.SyncPoint](alice, func(p *chat.SyncPoint) bool { return p.Name == "three" && p.What != chat.SyncSet }).What)
+	})
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/trunkline-go/trunkline/chat"
+)
+
+// The events of synchronization points.
+
+type syncPointEvent struct {
+	Type      string     `json:"type"` // "syncpoint"
+	Room      string     `json:"room"`
+	Kind      string     `json:"kind"` // "major"
+	Name      string     `json:"name"`
+	Seq       uint64     `json:"seq"` // of the point
+	Confirmed bool       `json:"confirmed"`
+	State     string     `json:"state"` // what happened: "set", "confirmed" or "abandoned"
+	By        string     `json:"by"`
+	WaitFor   []string   `json:"wait_for,omitempty"` // who is to have a checkpoint there, or has none when the point is abandoned
+	Until     *time.Time `json:"until,omitempty"`    // how long they have
+}
+
+type resyncEvent struct {
+	Type string `json:"type"` // "resync": a chair has members go on from another place
+	Room string `json:"room"`
+	By   string `json:"by"`
+	Next uint64 `json:"next"` // seq of the line that comes next
+}
+
+func syncEvent(e *chat.SyncPoint) event {
+	if e.What == chat.SyncResync {
+		return &resyncEvent{"resync", e.Room, e.By, e.Seq}
+	}
+	s := &syncPointEvent{
+		Type: "syncpoint", Room: e.Room, Kind: "major", Name: e.Name, Seq: e.Seq, Confirmed: e.Confirmed, State: string(e.What), By: e.By, WaitFor: e.WaitFor,
+	}
+	if !e.Until.IsZero() {
+		s.Until = &e.Until
+	}
+	return s
+}
+
+func (e *syncPointEvent) line() string {
+	line := fmt.Sprintf("* %s: synchronization point %q at %d: ", e.Room, e.Name, e.Seq)
+	switch {
+	case e.Confirmed:
+		return line + "confirmed"
+	case e.State == string(chat.SyncSet):
+		return line + fmt.Sprintf("set by %s, waits for %s", e.By, strings.Join(e.WaitFor, ", "))
+	case len(e.WaitFor) > 0:
+		return line + fmt.Sprintf("%s, without %s", e.State, strings.Join(e.WaitFor, ", "))
+	}
+	return line + e.State
+}
+
+func (e *resyncEvent) line() string {
+	return fmt.Sprintf("* %s: %s has all go on with %d", e.Room, e.By, e.Next)
+}
