@@ -208,7 +208,7 @@ func (c *clientCall) write(buf *buffer) error {
 		buf.prependHead(&h)
 		c.headSent.Store(true)
 	}
-	n, err := c.out.write(c.str, buf.bytes())
+	n, err := c.out.write(c.str, buf)
 	buf.free()
 	if first && n == 0 && err != nil {
 		c.headSent.Store(false) // nothing of the call has left
@@ -394,7 +394,11 @@ func (c *clientCall) recv(m any, lend bool) error {
 	if lend {
 		clearUsed(c.opts.format, m)
 	}
-	if err := c.advance(m != nil && !lend && keeps(c.opts.format, m)); err != nil {
+	keeper := m
+	if lend {
+		keeper = nil
+	}
+	if err := c.advance(keeper); err != nil {
 		return err
 	}
 	c.held = false
@@ -437,8 +441,9 @@ func (c *clientCall) decodeHeld(m any, lend bool) error {
 	return nil
 }
 
-// advance reads up to the next message, and holds it. With keep that may be memory of its own.
-func (c *clientCall) advance(keep bool) error {
+// advance reads up to the next message, and holds it, in memory of its own where keeper, which it is for, may keep that; nil
+// keeps nothing.
+func (c *clientCall) advance(keeper any) error {
 	if c.err != nil {
 		return c.err
 	}
@@ -457,7 +462,7 @@ func (c *clientCall) advance(keep bool) error {
 		}
 	}
 	for {
-		t, body, own, err := c.readFrame(keep)
+		t, body, own, err := c.readFrame(keeper)
 		if err != nil {
 			return c.receiveError(err)
 		}
@@ -496,9 +501,9 @@ func (c *clientCall) advance(keep bool) error {
 	}
 }
 
-func (c *clientCall) readFrame(keep bool) (t transport.FrameType, body []byte, own bool, err error) {
-	if keep && c.z == nil {
-		return c.str.ReadOwnFrame(c.limit)
+func (c *clientCall) readFrame(keeper any) (t transport.FrameType, body []byte, own bool, err error) {
+	if keeper != nil && c.z == nil {
+		return c.str.ReadOwnFrame(c.limit, func() bool { return keeps(c.opts.format, keeper) })
 	}
 	t, body, err = c.str.ReadFrame(c.limit)
 	return t, body, false, err
@@ -531,7 +536,7 @@ func (c *clientCall) end(body []byte) error {
 	}
 	// The slot is free once the FIN has been read, which mostly came with END. Should something else come, or
 	// nothing, it changes nothing, because END is the status.
-	c.str.SetReadDeadline(time.Now().Add(finGrace))
+	c.str.SetReadTimeout(finGrace)
 	_, _, _ = c.str.ReadFrame(noFrames)
 	if e.code == OK {
 		return c.finish(io.EOF, transport.StreamNoError)

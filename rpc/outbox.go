@@ -37,9 +37,10 @@ func (o *outbox) received() {
 	}
 }
 
-// write writes b, or takes a copy that will be written. The error may be that of an earlier
+// write writes what is in buf, or takes a copy that will be written. The error may be that of an earlier
 // write; n is above 0 if anything of the failed one has gone out, which may then be half a frame.
-func (o *outbox) write(str *transport.Stream, b []byte) (n int, err error) {
+func (o *outbox) write(str *transport.Stream, buf *buffer) (n int, err error) {
+	b := buf.bytes()
 	if len(b) <= gatherable && (o.again.Load() || o.stream.running()) {
 		if o.stream == nil {
 			o.stream = newGatherer(str)
@@ -49,7 +50,7 @@ func (o *outbox) write(str *transport.Stream, b []byte) (n int, err error) {
 	if n, err := o.wait(); err != nil {
 		return n, err
 	}
-	if n, err := str.Write(b); err != nil {
+	if n, err := str.WriteFrom(buf.b, buf.start); err != nil {
 		return n, err
 	}
 	o.again.Store(true)

@@ -101,7 +101,7 @@ func (c *serverCall) run(parent context.Context) {
 // readHead reads HEAD and finds the method.
 func (c *serverCall) readHead() error {
 	if most := c.mux.cfg.HeadTimeout; most > 0 {
-		c.str.SetReadDeadline(time.Now().Add(most))
+		c.str.SetReadTimeout(most)
 	}
 	t, body, err := c.str.ReadFrame(c.limit)
 	switch {
@@ -264,8 +264,8 @@ func (c *serverCall) recv(m any, lend bool) error {
 	if c.holds[0] > 0 { // of a compressed message
 		_ = c.hold(0, 0)
 	}
-	if !lend && c.decompressor() == nil && keeps(*c.format, m) {
-		t, body, own, err = c.str.ReadOwnFrame(c.limit)
+	if !lend && c.decompressor() == nil {
+		t, body, own, err = c.str.ReadOwnFrame(c.limit, func() bool { return keeps(*c.format, m) })
 	} else {
 		t, body, err = c.str.ReadFrame(c.limit)
 	}
@@ -411,7 +411,7 @@ func (c *serverCall) write(m any, cursor string, plain bool) error {
 		buf.free()
 		return buffersFull(err)
 	}
-	n, err := c.out.write(c.str, buf.bytes())
+	n, err := c.out.write(c.str, buf)
 	c.str.Unhold(size)
 	buf.free()
 	return c.written(n, err)

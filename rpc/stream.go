@@ -126,7 +126,7 @@ func (c *clientCall) cursor() string { return "" }
 
 func (c *clientCall) readHeader() (Metadata, error) {
 	if !c.begun {
-		if err := c.advance(false); err != nil && !errors.Is(err, io.EOF) {
+		if err := c.advance(nil); err != nil && !errors.Is(err, io.EOF) {
 			return c.header, err
 		}
 	}

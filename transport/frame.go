@@ -117,18 +117,18 @@ func NewFrameReader(r io.Reader) *FrameReader { return &FrameReader{r: r} }
 // [*UnknownFrameError] when the peer broke the rules; [ErrBuffersFull]; or what the underlying
 // reader said.
 func (f *FrameReader) ReadFrame(limit FrameLimit) (FrameType, []byte, error) {
-	t, body, _, err := f.readFrame(limit, false)
+	t, body, _, err := f.readFrame(limit, nil)
 	return t, body, err
 }
 
-// ReadOwnFrame is ReadFrame for who will keep the body: one that does not fit into the reader's buffer of 2 KiB
-// is read into memory of its own, once. Where own is false, the body shares memory with the reader as
-// ReadFrame's does.
-func (f *FrameReader) ReadOwnFrame(limit FrameLimit) (t FrameType, body []byte, own bool, err error) {
-	return f.readFrame(limit, true)
+// ReadOwnFrame is ReadFrame for who may keep the body: one that does not fit into the reader's buffer of 2 KiB
+// is read into memory of its own, once, if keep, which is asked only then, says so. Where own is false, the body shares
+// memory with the reader as ReadFrame's does.
+func (f *FrameReader) ReadOwnFrame(limit FrameLimit, keep func() bool) (t FrameType, body []byte, own bool, err error) {
+	return f.readFrame(limit, keep)
 }
 
-func (f *FrameReader) readFrame(limit FrameLimit, keep bool) (_ FrameType, _ []byte, own bool, _ error) {
+func (f *FrameReader) readFrame(limit FrameLimit, keep func() bool) (_ FrameType, _ []byte, own bool, _ error) {
 	for {
 		if f.header == 0 {
 			f.uncount() // nothing of the last body is needed any more
@@ -187,8 +187,8 @@ func (f *FrameReader) Read(p []byte) (int, error) {
 }
 
 // readBody returns the n bytes that follow. Short ones alias the buffer; of others own says
-// whether they are the caller's, which they are only if keep asks for it.
-func (f *FrameReader) readBody(n int, keep bool) (_ []byte, own bool, _ error) {
+// whether they are the caller's, which they are only if keep says so.
+func (f *FrameReader) readBody(n int, keep func() bool) (_ []byte, own bool, _ error) {
 	if n == 0 {
 		return nil, false, nil
 	}
@@ -203,7 +203,7 @@ func (f *FrameReader) readBody(n int, keep bool) (_ []byte, own bool, _ error) {
 	body := f.body
 	f.body = nil
 	if body == nil {
-		f.own = keep
+		f.own = keep != nil && keep()
 		if body = f.place(min(n, bodyChunk)); body == nil {
 			return nil, false, ErrBuffersFull
 		}

@@ -284,7 +284,7 @@ func TestAnOwnBodyIsNotUsedAgain(t *testing.T) {
 	r := transport.NewFrameReader(bytes.NewReader(stream))
 	var kept [][]byte
 	for i, n := range sizes {
-		_, body, own, err := r.ReadOwnFrame(limit)
+		_, body, own, err := r.ReadOwnFrame(limit, func() bool { return true })
 		require.NoError(t, err)
 		assert.Equal(t, n > 2<<10, own, "frame %d", i)
 		if own {

@@ -328,7 +328,9 @@ func (l *link) handlersContext() context.Context {
 
 // serve runs the handler of one stream that the peer opened.
 func (l *link) serve(str *quic.Stream) {
-	s := newStream(l, str, 0, false)
+	served := new(servedStream)
+	s := &served.Stream
+	s.init(l, str, 0, false)
 	defer func() { // also when the handler ends its goroutine
 		s.CancelRead(StreamNoError)
 		s.CancelWrite(StreamInternal) // nothing if the handler has closed it
@@ -340,11 +342,18 @@ func (l *link) serve(str *quic.Stream) {
 		l.mu.Unlock()
 		giveBack(batch)
 	}()
-	l.dispatch(s)
+	l.dispatch(s, &served.ctx)
 }
 
-func (l *link) dispatch(s *Stream) {
-	s.SetReadDeadline(time.Now().Add(l.cfg.HelloTimeout))
+// A servedStream is what a stream that the peer has opened takes here, in one allocation.
+type servedStream struct {
+	Stream
+
+	ctx handlerContext
+}
+
+func (l *link) dispatch(s *Stream, ctx *handlerContext) {
+	s.SetReadTimeout(l.cfg.HelloTimeout)
 	t, err := s.readVarint(true)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -361,7 +370,7 @@ func (l *link) dispatch(s *Stream) {
 		l.refuseType(s)
 		return
 	}
-	ctx := &handlerContext{link: l, str: s.str}
+	ctx.link, ctx.str = l, s.str
 	defer func() {
 		ctx.finish()
 		// One peer's stream must not end everybody's process.
