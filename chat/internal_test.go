@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/hex"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
@@ -48,8 +50,11 @@ func FuzzServerFrames(f *testing.F) {
 	for _, b := range [][]byte{
 		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 20}}),
 		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Cursor{Cursor: &chatpb.Cursor{Epoch: 1, Seq: 1 << 63}}}),
+		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 1}, Resync: true}),
 		appendMessage(nil, frameLeave, &chatpb.Leave{Room: []byte("r")}),
 		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "j", "ho", KindText, 0), nil),
+		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "k", "other", KindEdit, 1), "l", "", KindDelete, 1), &Position{1, 3}),
+		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "m", "+", KindReact, 2), "n", "{}", KindSettings, 0), &Position{0, 9}),
 		appendReceived(nil, 3),
 	} {
 		f.Add(b)
@@ -57,7 +62,12 @@ func FuzzServerFrames(f *testing.F) {
 		f.Add(b[:len(b)-1])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		srv := NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{})})
+		log := NewMemoryLog(MemoryLogConfig{Epoch: 1})
+		for i, from := range []string{"a", "b", "b"} {
+			_, err := log.Append(t.Context(), "r", uint64(i), []Entry{{From: from, ID: strconv.Itoa(i), Body: []byte("text")}}, nil)
+			require.NoError(t, err)
+		}
+		srv := NewServer(Config{Log: log})
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &session{srv: srv, ctx: ctx, who: "a", rooms: make(map[string]*claim), abort: func(transport.CloseCode, string) { cancel() }}
 		str := &nullStream{FrameReader: transport.NewFrameReader(bytes.NewReader(b))}
@@ -67,15 +77,44 @@ func FuzzServerFrames(f *testing.F) {
 		cancel()
 		assert.Empty(t, s.rooms, "nobody stays behind")
 		srv.Close()
-		// What was written is what a client accepts.
-		r := transport.NewFrameReader(bytes.NewReader(str.written.Bytes()))
-		for {
-			if _, _, err := r.ReadFrame(clientLimit); err != nil {
-				assert.Equal(t, io.EOF, err)
-				return
-			}
-		}
+		asClient(t, str.written.Bytes())
 	})
+}
+
+// asClient reads what a server has written as a client does, which accepts all of it.
+func asClient(t *testing.T, b []byte) {
+	t.Helper()
+	c := silentClient(nil)
+	r := transport.NewFrameReader(bytes.NewReader(b))
+	for {
+		typ, body, err := r.ReadFrame(clientLimit)
+		if err != nil {
+			assert.Equal(t, io.EOF, err)
+			return
+		}
+		switch typ { // what it answers has been asked
+		case frameJoined:
+			var m chatpb.Joined
+			require.NoError(t, proto.Unmarshal(body, &m))
+			c.asked = append(c.asked, pending{request: RequestJoin, room: string(m.GetRoom())}, pending{request: RequestResync, room: string(m.GetRoom())})
+		case frameLeft:
+			var m chatpb.Left
+			require.NoError(t, proto.Unmarshal(body, &m))
+			c.asked = append(c.asked, pending{request: RequestLeave, room: string(m.GetRoom())})
+		case frameRejected:
+			var m chatpb.Rejected
+			require.NoError(t, proto.Unmarshal(body, &m))
+			request, known := requestFromWire(m.GetRequest())
+			require.True(t, known)
+			c.asked = append(c.asked, pending{request: request, room: string(m.GetRoom())})
+		}
+		_, err = c.decode(typ, body)
+		require.NoError(t, err, "%#x", uint64(typ))
+		for c.items.left > 0 {
+			_, err = c.nextItem()
+			require.NoError(t, err)
+		}
+	}
 }
 
 // silentClient is a client that only reads: in rooms, whose records begin at 1, with messages unacknowledged, which
@@ -119,6 +158,19 @@ func FuzzClientFrames(f *testing.F) {
 			appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"c"}, More: 2}),
 			appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"d", "e"}}),
 		}, nil),
+		bytes.Join([][]byte{
+			appendMessage(nil, frameRejected, &chatpb.Rejected{Request: chatpb.Rejected_REQUEST_JOIN, Room: []byte("s"), Code: 11}),
+			appendMessage(nil, frameJoined, &chatpb.Joined{Room: []byte("s"), Epoch: 1, Head: 9, First: 7, Next: 7, Members: []string{"a"}}),
+			appendMessage(nil, frameRecord, &chatpb.Record{Room: []byte("s"), Epoch: 1, Seq: 7, Lines: []*chatpb.Line{
+				{From: new("a"), Time: new(int64(1)), MessageId: []byte("i"), Body: []byte("other"), Kind: uint64(KindEdit), Ref: 6},
+				{MessageId: []byte("j"), Kind: uint64(KindDelete), Ref: 6},
+				{MessageId: []byte("k"), Body: []byte(`{"what":"ban","who":"b","until":"2031-01-01T00:00:00Z"}`), Kind: uint64(KindSettings)},
+			}}),
+		}, nil),
+		bytes.Join([][]byte{ // it is in doubt, and then in the log
+			appendMessage(nil, frameRejected, &chatpb.Rejected{Request: chatpb.Rejected_REQUEST_PUBLISH, Room: []byte("r"), MessageId: []byte("i"), Code: 14}),
+			appendMessage(nil, frameRecord, &chatpb.Record{Room: []byte("r"), Epoch: 1, Seq: 4, Lines: []*chatpb.Line{{MessageId: []byte("i"), Own: true}}}),
+		}, nil),
 	} {
 		f.Add(b)
 		f.Add(append(bytes.Clone(joined), b...))
@@ -150,10 +202,12 @@ func FuzzClientFrames(f *testing.F) {
 			case *Joined:
 				last[e.Room] = e.Next - 1
 			case *Gap:
-				delete(last, e.Room)
-			case *Message:
-				assert.Greater(t, e.Position.Seq, last[e.Room])
-				last[e.Room] = e.Position.Seq
+				assert.Equal(t, "s", e.Room)
+				last[e.Room] = e.First - 1
+			}
+			if p, ok := PositionOf(e); ok {
+				assert.Greater(t, p.Seq, last[e.RoomName()])
+				last[e.RoomName()] = p.Seq
 			}
 		}
 	})
