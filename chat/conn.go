@@ -29,12 +29,14 @@ type conn struct {
 
 	session *session
 	str     byteStream
+	signals streamSignals
 	done    chan struct{} // closed when the handler has ended
 
 	pending  atomic.Int64  // wake-ups that the writer has not looked after; above 0 it runs
 	stalled  atomic.Bool   // the credit is used up: events do not wake the writer
 	received atomic.Uint64 // what the client has confirmed, in bytes
 	announce atomic.Uint64 // what has been written and counts
+	alive    atomic.Bool   // there was a RECEIVED since signals were written
 
 	mu         sync.Mutex     // guards what follows
 	writers    sync.WaitGroup // the writer; only started with mu held and ended false
@@ -167,6 +169,8 @@ func (c *conn) handle(ctx context.Context, t transport.FrameType, body []byte) e
 			return malformedFrame(t)
 		}
 		return c.confirm(n)
+	case frameSignal:
+		return c.signal(body)
 	}
 	return malformed("chat frame %#x is out of place", uint64(t))
 }
@@ -373,6 +377,7 @@ func (c *conn) confirm(n uint64) error {
 	}
 	c.received.Store(n)
 	c.stalled.Store(false)
+	c.alive.Store(true)
 	c.wake()
 	return nil
 }

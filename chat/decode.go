@@ -44,6 +44,9 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 	case frameMembers:
 		return c.members(body)
 	}
+	if t == frameSignaled {
+		return c.signaled(t, body)
+	}
 	return nil, malformed("chat frame %#x is out of place", uint64(t))
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Edited], [*Deleted], [*Reacted], [*Erased], [*Changed], [*Unknown],
-// [*Sent], [*Rejected], [*Presence], [*Members] or [*Left], all of a room, or of the whole client [*Detached] or [*Resumed], after
+// [*Sent], [*Rejected], [*Presence], [*Members], [*Signal] or [*Left], all of a room, or of the whole client [*Detached] or [*Resumed], after
 // which there may be a [*Gap] in a room.
 type Event interface {
 	// RoomName returns the room that it happened in; "" for what concerns all.

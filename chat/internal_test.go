@@ -38,6 +38,8 @@ func TestGoldenBytes(t *testing.T) {
 		{"presence of many", framePresence, &chatpb.Presence{Room: []byte("r"), Joined: []string{"a", "b"}, Left: []string{"c"}, Lost: []string{"d"}, Back: []string{"e"}}, "13120a01722201612201622a0163320164" + "3a0165"},
 		{"joined in part", frameJoined, &chatpb.Joined{Room: []byte("r"), Epoch: 1, Head: 5, First: 2, Next: 4, Members: []string{"a"}, More: 300}, "09110a017210011805200228043201613" + "8ac02"},
 		{"members in part", frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a"}, More: 1}, "15080a01721201611801"},
+		{"signal", frameSignal, &chatpb.Signal{Room: []byte("r"), Kind: chatpb.SignalKind_SIGNAL_KIND_TYPING}, "1b050a01721001"},
+		{"signaled", frameSignaled, &chatpb.Signaled{Room: []byte("r"), Who: "a", Kind: chatpb.SignalKind_SIGNAL_KIND_HAND_UP}, "1d080a01721201611802"},
 		{"members", frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a", "b"}}, "15090a0172120161120162"},
 	} {
 		b := appendMessage(nil, tt.typ, tt.m)
@@ -56,6 +58,8 @@ func FuzzServerFrames(f *testing.F) {
 		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "k", "other", KindEdit, 1), "l", "", KindDelete, 1), &Position{1, 3}),
 		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "m", "+", KindReact, 2), "n", "{}", KindSettings, 0), &Position{0, 9}),
 		appendReceived(nil, 3),
+		appendMessage(nil, frameSignal, &chatpb.Signal{Room: []byte("r"), Kind: chatpb.SignalKind_SIGNAL_KIND_TYPING}),
+		appendMessage(nil, frameSignal, &chatpb.Signal{Room: []byte("\xff"), Kind: 99}),
 	} {
 		f.Add(b)
 		f.Add(append(appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r")}), b...))
@@ -152,6 +156,7 @@ func FuzzClientFrames(f *testing.F) {
 		appendMessage(nil, framePresence, &chatpb.Presence{Room: []byte("r"), Who: "a", State: chatpb.Presence_STATE_BACK}),
 		appendMessage(nil, frameJoined, &chatpb.Joined{Room: []byte("s"), Epoch: 1, Head: 5, First: 1, Next: 1}),
 		appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a", "b"}}),
+		appendMessage(nil, frameSignaled, &chatpb.Signaled{Room: []byte("r"), Who: "a", Kind: chatpb.SignalKind_SIGNAL_KIND_HAND_UP}),
 		appendMessage(nil, framePresence, &chatpb.Presence{Room: []byte("r"), Who: "z", State: chatpb.Presence_STATE_LOST, Joined: []string{"a", "b"}, Left: []string{"c"}, Lost: []string{"d"}, Back: []string{"e"}}),
 		bytes.Join([][]byte{
 			appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a", "b"}, More: 3}),

@@ -37,6 +37,7 @@ type outbox struct {
 
 	consumed    uint64      // bytes of events
 	confirmed   uint64      // of these, what RECEIVED has said
+	signaled    int         // bytes of signals since the last RECEIVED
 	confirmNow  bool        // RECEIVED is to be said
 	timer       *time.Timer // sets confirmNow
 	timerActive bool
@@ -171,8 +172,8 @@ func (o *outbox) write() {
 		if o.confirmNow {
 			// What it says is settled in its turn to write, so that the number never falls.
 			o.confirmNow = false
-			if !o.ending && o.consumed > o.confirmed {
-				o.confirmed = o.consumed
+			if !o.ending && (o.consumed > o.confirmed || o.signaled > 0) {
+				o.confirmed, o.signaled = o.consumed, 0
 				b := o.queuedLocked()
 				*b = appendReceived(*b, o.confirmed)
 			}

@@ -71,6 +71,7 @@ const (
 	// What members may do may have changed. It is of no session.
 	requestReauthorize
 	requestDo // something else
+	requestSignal
 )
 
 // A request is what a room is asked to do. It holds one reference to the room.
@@ -78,17 +79,18 @@ type request struct {
 	kind    requestKind
 	session *session
 	conn    *conn
-	from    From            // requestJoin
-	own     ownRecords      // requestJoin: what it says of them
-	resync  bool            // requestJoin: of a member, whose records go on from there
-	entries []Entry         // requestPublish
-	cost    int             // requestPublish: of the entries
-	judged  bool            // requestPublish: some of the entries refer to texts, or a head is expected
-	expect  *Position       // requestPublish: the head that is, or nil
-	how     ending          // requestEnd
-	noted   chan<- struct{} // requestEnd: for whoever waits
-	sub     *subscription   // requestLost
-	do      func()          // requestDo
+	from    From              // requestJoin
+	own     ownRecords        // requestJoin: what it says of them
+	resync  bool              // requestJoin: of a member, whose records go on from there
+	entries []Entry           // requestPublish
+	cost    int               // requestPublish: of the entries
+	judged  bool              // requestPublish: some of the entries refer to texts, or a head is expected
+	expect  *Position         // requestPublish: the head that is, or nil
+	how     ending            // requestEnd
+	noted   chan<- struct{}   // requestEnd: for whoever waits
+	sub     *subscription     // requestLost
+	do      func()            // requestDo
+	signal  chatpb.SignalKind // requestSignal
 }
 
 // A member is one session in the room.
@@ -107,6 +109,11 @@ type member struct {
 	sub  *subscription // nil when held or waiting
 
 	own ownRecords // what the stream has published itself; guarded by room.mu
+
+	signaled struct { // last
+		kind chatpb.SignalKind
+		at   time.Time
+	}
 }
 
 // ownRecords are a session's records of one producer, from seq first on. The zero value has none.
@@ -193,13 +200,16 @@ func (r *room) work(req *request) (last bool) {
 	done := 0
 	for {
 		done++
-		if req.kind == requestPublish {
+		switch req.kind {
+		case requestPublish:
 			r.batch = append(r.batch, req)
 			r.batchBytes += req.cost
 			if r.batchBytes >= maxBatch {
 				r.commit()
 			}
-		} else {
+		case requestSignal: // no batch ends for it
+			r.signal(req)
+		default:
 			r.commit()
 			done += r.handle(req)
 		}
@@ -250,7 +260,7 @@ func (r *room) handle(req *request) (freed int) {
 		}
 	case requestDo:
 		req.do()
-	case requestPublish: // see commit
+	case requestPublish, requestSignal: // see work
 	}
 	return freed
 }

@@ -12,13 +12,14 @@ import (
 
 // Frames of the chat stream. All are odd: a peer must understand them, if only because
 // it must count them (see RECEIVED). The bodies are the protobuf messages of
-// internal/chatpb/chat.proto. 0x17 and up are free, for the floor and synchronization points.
+// internal/chatpb/chat.proto. 0x17, 0x19, and 0x1f and up are free.
 const (
 	// Client to server.
 	frameJoin     transport.FrameType = 0x01
 	frameLeave    transport.FrameType = 0x03
 	framePublish  transport.FrameType = 0x05
 	frameReceived transport.FrameType = 0x07
+	frameSignal   transport.FrameType = 0x1b
 
 	// Server to client: replies, which may overtake events.
 	frameJoined   transport.FrameType = 0x09
@@ -30,6 +31,9 @@ const (
 	frameRecord   transport.FrameType = 0x11
 	framePresence transport.FrameType = 0x13
 	frameMembers  transport.FrameType = 0x15
+
+	// Server to client: what is lost when it does not come through, and does not count.
+	frameSignaled transport.FrameType = 0x1d
 )
 
 const (
@@ -43,7 +47,7 @@ const (
 	confirmEvery = 64 << 10
 	confirmAfter = time.Second
 
-	// maxSmall bounds the body of JOIN, LEAVE and RECEIVED. It leaves room for names that are
+	// maxSmall bounds the body of JOIN, LEAVE, RECEIVED and SIGNAL. It leaves room for names that are
 	// too long to be valid: they fail their request, not the session.
 	maxSmall = 4 << 10
 	// maxEntries is how many bytes of entries a client puts into one PUBLISH, if it is more than one.
@@ -65,7 +69,7 @@ func maxPublish(maxBody int) uint64 { return maxEntries + 2*uint64(maxBody) + ma
 func serverLimit(maxBody int) transport.FrameLimit {
 	return func(t transport.FrameType) (uint64, bool) {
 		switch t {
-		case frameJoin, frameLeave, frameReceived:
+		case frameJoin, frameLeave, frameReceived, frameSignal:
 			return maxSmall, true
 		case framePublish:
 			return maxPublish(maxBody), true
@@ -77,7 +81,7 @@ func serverLimit(maxBody int) transport.FrameLimit {
 // clientLimit gives the frames that a client accepts.
 func clientLimit(t transport.FrameType) (uint64, bool) {
 	switch t {
-	case frameJoined, frameLeft, frameRejected, framePubAck, frameRecord, framePresence, frameMembers:
+	case frameJoined, frameLeft, frameRejected, framePubAck, frameRecord, framePresence, frameMembers, frameSignaled:
 		return maxReply, true
 	}
 	return 0, false

@@ -91,7 +91,7 @@ func (c *conn) gather(dst []byte) []byte {
 		}
 	}
 	c.session.srv.counters.wrote(c.lines, c.sent-sent)
-	return dst
+	return c.gatherSignals(dst)
 }
 
 // fits says whether n bytes of an event may go into the write under way. The first always may.
@@ -108,6 +108,7 @@ func (c *conn) gatherReplies(dst []byte) []byte {
 		clear(c.queue)
 		c.mu.Lock()
 		c.queue, c.replies, c.replyBytes = c.replies, c.queue[:0], 0
+		c.signals.taken, c.signals.waiting = c.signals.waiting, c.signals.taken
 		c.mu.Unlock()
 		c.encoded = 0
 	}

@@ -29,6 +29,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What a Signal is.
+type SignalKind int32
+
+const (
+	SignalKind_SIGNAL_KIND_UNSPECIFIED SignalKind = 0
+	SignalKind_SIGNAL_KIND_TYPING      SignalKind = 1
+	SignalKind_SIGNAL_KIND_HAND_UP     SignalKind = 2
+	SignalKind_SIGNAL_KIND_HAND_DOWN   SignalKind = 3
+)
+
+// Enum value maps for SignalKind.
+var (
+	SignalKind_name = map[int32]string{
+		0: "SIGNAL_KIND_UNSPECIFIED",
+		1: "SIGNAL_KIND_TYPING",
+		2: "SIGNAL_KIND_HAND_UP",
+		3: "SIGNAL_KIND_HAND_DOWN",
+	}
+	SignalKind_value = map[string]int32{
+		"SIGNAL_KIND_UNSPECIFIED": 0,
+		"SIGNAL_KIND_TYPING":      1,
+		"SIGNAL_KIND_HAND_UP":     2,
+		"SIGNAL_KIND_HAND_DOWN":   3,
+	}
+)
+
+func (x SignalKind) Enum() *SignalKind {
+	p := new(SignalKind)
+	*p = x
+	return p
+}
+
+func (x SignalKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SignalKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_chat_internal_chatpb_chat_proto_enumTypes[0].Descriptor()
+}
+
+func (SignalKind) Type() protoreflect.EnumType {
+	return &file_chat_internal_chatpb_chat_proto_enumTypes[0]
+}
+
+func (x SignalKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SignalKind.Descriptor instead.
+func (SignalKind) EnumDescriptor() ([]byte, []int) {
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{0}
+}
+
 type Rejected_Request int32
 
 const (
@@ -68,11 +121,11 @@ func (x Rejected_Request) String() string {
 }
 
 func (Rejected_Request) Descriptor() protoreflect.EnumDescriptor {
-	return file_chat_internal_chatpb_chat_proto_enumTypes[0].Descriptor()
+	return file_chat_internal_chatpb_chat_proto_enumTypes[1].Descriptor()
 }
 
 func (Rejected_Request) Type() protoreflect.EnumType {
-	return &file_chat_internal_chatpb_chat_proto_enumTypes[0]
+	return &file_chat_internal_chatpb_chat_proto_enumTypes[1]
 }
 
 func (x Rejected_Request) Number() protoreflect.EnumNumber {
@@ -123,11 +176,11 @@ func (x Presence_State) String() string {
 }
 
 func (Presence_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_chat_internal_chatpb_chat_proto_enumTypes[1].Descriptor()
+	return file_chat_internal_chatpb_chat_proto_enumTypes[2].Descriptor()
 }
 
 func (Presence_State) Type() protoreflect.EnumType {
-	return &file_chat_internal_chatpb_chat_proto_enumTypes[1]
+	return &file_chat_internal_chatpb_chat_proto_enumTypes[2]
 }
 
 func (x Presence_State) Number() protoreflect.EnumNumber {
@@ -1202,6 +1255,120 @@ func (x *Members) GetMore() uint64 {
 	return 0
 }
 
+// Signal tells the members of a room something that is no record, for a moment. It has no answer.
+type Signal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Room          []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	Kind          SignalKind             `protobuf:"varint,2,opt,name=kind,proto3,enum=trunkline.chat.v1.SignalKind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Signal) Reset() {
+	*x = Signal{}
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Signal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Signal) ProtoMessage() {}
+
+func (x *Signal) ProtoReflect() protoreflect.Message {
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Signal.ProtoReflect.Descriptor instead.
+func (*Signal) Descriptor() ([]byte, []int) {
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Signal) GetRoom() []byte {
+	if x != nil {
+		return x.Room
+	}
+	return nil
+}
+
+func (x *Signal) GetKind() SignalKind {
+	if x != nil {
+		return x.Kind
+	}
+	return SignalKind_SIGNAL_KIND_UNSPECIFIED
+}
+
+// Signaled is the Signal of a member, for the others.
+type Signaled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Room          []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	Who           string                 `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	Kind          SignalKind             `protobuf:"varint,3,opt,name=kind,proto3,enum=trunkline.chat.v1.SignalKind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Signaled) Reset() {
+	*x = Signaled{}
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Signaled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Signaled) ProtoMessage() {}
+
+func (x *Signaled) ProtoReflect() protoreflect.Message {
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Signaled.ProtoReflect.Descriptor instead.
+func (*Signaled) Descriptor() ([]byte, []int) {
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Signaled) GetRoom() []byte {
+	if x != nil {
+		return x.Room
+	}
+	return nil
+}
+
+func (x *Signaled) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *Signaled) GetKind() SignalKind {
+	if x != nil {
+		return x.Kind
+	}
+	return SignalKind_SIGNAL_KIND_UNSPECIFIED
+}
+
 var File_chat_internal_chatpb_chat_proto protoreflect.FileDescriptor
 
 const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
@@ -1302,7 +1469,20 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\aMembers\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x18\n" +
 	"\amembers\x18\x02 \x03(\tR\amembers\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\x04R\x04moreB8Z6github.com/trunkline-go/trunkline/chat/internal/chatpbb\x06proto3"
+	"\x04more\x18\x03 \x01(\x04R\x04more\"O\n" +
+	"\x06Signal\x12\x12\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\x121\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1d.trunkline.chat.v1.SignalKindR\x04kind\"c\n" +
+	"\bSignaled\x12\x12\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\x121\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1d.trunkline.chat.v1.SignalKindR\x04kind*u\n" +
+	"\n" +
+	"SignalKind\x12\x1b\n" +
+	"\x17SIGNAL_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12SIGNAL_KIND_TYPING\x10\x01\x12\x17\n" +
+	"\x13SIGNAL_KIND_HAND_UP\x10\x02\x12\x19\n" +
+	"\x15SIGNAL_KIND_HAND_DOWN\x10\x03B8Z6github.com/trunkline-go/trunkline/chat/internal/chatpbb\x06proto3"
 
 var (
 	file_chat_internal_chatpb_chat_proto_rawDescOnce sync.Once
@@ -1316,38 +1496,43 @@ func file_chat_internal_chatpb_chat_proto_rawDescGZIP() []byte {
 	return file_chat_internal_chatpb_chat_proto_rawDescData
 }
 
-var file_chat_internal_chatpb_chat_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_chat_internal_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_chat_internal_chatpb_chat_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_chat_internal_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_chat_internal_chatpb_chat_proto_goTypes = []any{
-	(Rejected_Request)(0), // 0: trunkline.chat.v1.Rejected.Request
-	(Presence_State)(0),   // 1: trunkline.chat.v1.Presence.State
-	(*Cursor)(nil),        // 2: trunkline.chat.v1.Cursor
-	(*Join)(nil),          // 3: trunkline.chat.v1.Join
-	(*Leave)(nil),         // 4: trunkline.chat.v1.Leave
-	(*Publish)(nil),       // 5: trunkline.chat.v1.Publish
-	(*Entry)(nil),         // 6: trunkline.chat.v1.Entry
-	(*Received)(nil),      // 7: trunkline.chat.v1.Received
-	(*Joined)(nil),        // 8: trunkline.chat.v1.Joined
-	(*Left)(nil),          // 9: trunkline.chat.v1.Left
-	(*Rejected)(nil),      // 10: trunkline.chat.v1.Rejected
-	(*PubAck)(nil),        // 11: trunkline.chat.v1.PubAck
-	(*Record)(nil),        // 12: trunkline.chat.v1.Record
-	(*Line)(nil),          // 13: trunkline.chat.v1.Line
-	(*Presence)(nil),      // 14: trunkline.chat.v1.Presence
-	(*Members)(nil),       // 15: trunkline.chat.v1.Members
+	(SignalKind)(0),       // 0: trunkline.chat.v1.SignalKind
+	(Rejected_Request)(0), // 1: trunkline.chat.v1.Rejected.Request
+	(Presence_State)(0),   // 2: trunkline.chat.v1.Presence.State
+	(*Cursor)(nil),        // 3: trunkline.chat.v1.Cursor
+	(*Join)(nil),          // 4: trunkline.chat.v1.Join
+	(*Leave)(nil),         // 5: trunkline.chat.v1.Leave
+	(*Publish)(nil),       // 6: trunkline.chat.v1.Publish
+	(*Entry)(nil),         // 7: trunkline.chat.v1.Entry
+	(*Received)(nil),      // 8: trunkline.chat.v1.Received
+	(*Joined)(nil),        // 9: trunkline.chat.v1.Joined
+	(*Left)(nil),          // 10: trunkline.chat.v1.Left
+	(*Rejected)(nil),      // 11: trunkline.chat.v1.Rejected
+	(*PubAck)(nil),        // 12: trunkline.chat.v1.PubAck
+	(*Record)(nil),        // 13: trunkline.chat.v1.Record
+	(*Line)(nil),          // 14: trunkline.chat.v1.Line
+	(*Presence)(nil),      // 15: trunkline.chat.v1.Presence
+	(*Members)(nil),       // 16: trunkline.chat.v1.Members
+	(*Signal)(nil),        // 17: trunkline.chat.v1.Signal
+	(*Signaled)(nil),      // 18: trunkline.chat.v1.Signaled
 }
 var file_chat_internal_chatpb_chat_proto_depIdxs = []int32{
-	2,  // 0: trunkline.chat.v1.Join.cursor:type_name -> trunkline.chat.v1.Cursor
-	6,  // 1: trunkline.chat.v1.Publish.entries:type_name -> trunkline.chat.v1.Entry
-	2,  // 2: trunkline.chat.v1.Publish.expect_head:type_name -> trunkline.chat.v1.Cursor
-	0,  // 3: trunkline.chat.v1.Rejected.request:type_name -> trunkline.chat.v1.Rejected.Request
-	13, // 4: trunkline.chat.v1.Record.lines:type_name -> trunkline.chat.v1.Line
-	1,  // 5: trunkline.chat.v1.Presence.state:type_name -> trunkline.chat.v1.Presence.State
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	3,  // 0: trunkline.chat.v1.Join.cursor:type_name -> trunkline.chat.v1.Cursor
+	7,  // 1: trunkline.chat.v1.Publish.entries:type_name -> trunkline.chat.v1.Entry
+	3,  // 2: trunkline.chat.v1.Publish.expect_head:type_name -> trunkline.chat.v1.Cursor
+	1,  // 3: trunkline.chat.v1.Rejected.request:type_name -> trunkline.chat.v1.Rejected.Request
+	14, // 4: trunkline.chat.v1.Record.lines:type_name -> trunkline.chat.v1.Line
+	2,  // 5: trunkline.chat.v1.Presence.state:type_name -> trunkline.chat.v1.Presence.State
+	0,  // 6: trunkline.chat.v1.Signal.kind:type_name -> trunkline.chat.v1.SignalKind
+	0,  // 7: trunkline.chat.v1.Signaled.kind:type_name -> trunkline.chat.v1.SignalKind
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_chat_internal_chatpb_chat_proto_init() }
@@ -1365,8 +1550,8 @@ func file_chat_internal_chatpb_chat_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chat_internal_chatpb_chat_proto_rawDesc), len(file_chat_internal_chatpb_chat_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   14,
+			NumEnums:      3,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
