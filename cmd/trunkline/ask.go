@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
 )
 
 // elsewhereHint is for what needs the authority, where it is not.
@@ -14,7 +15,7 @@ const elsewhereHint = "run it on the machine that holds the authority, or as an 
 const askTimeout = 10 * time.Second
 
 // onSession has do ask a server, over a session of its own.
-func (a *app) onSession(ctx context.Context, client clientFlags, do func(ctx context.Context, conn rpc.Conn) error) error {
+func (a *app) onSession(ctx context.Context, client clientFlags, do func(ctx context.Context, s *transport.Session) error) error {
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
 	session, err := a.dial(ctx, client, false)
@@ -32,8 +33,20 @@ func (a *app) onSession(ctx context.Context, client clientFlags, do func(ctx con
 
 // ask calls a method of the server's over a session of its own.
 func ask[Req, Res any](ctx context.Context, a *app, client clientFlags, method rpc.UnaryMethod[Req, Res], req *Req) (res *Res, err error) {
-	err = a.onSession(ctx, client, func(ctx context.Context, conn rpc.Conn) (err error) {
-		res, err = method.Call(ctx, conn, req)
+	err = a.onSession(ctx, client, func(ctx context.Context, s *transport.Session) (err error) {
+		res, err = method.Call(ctx, s, req)
+		return err
+	})
+	return res, err
+}
+
+// askIn is ask about a room, a field of req, which is as checkRoomArg wants it.
+func askIn[Req, Res any](ctx context.Context, a *app, client clientFlags, method rpc.UnaryMethod[Req, Res], req *Req, room *string) (res *Res, err error) {
+	arg := *room
+	err = a.onSession(ctx, client, func(ctx context.Context, s *transport.Session) (err error) {
+		if *room, err = roomOn(s, arg); err == nil {
+			res, err = method.Call(ctx, s, req)
+		}
 		return err
 	})
 	return res, err

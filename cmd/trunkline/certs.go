@@ -39,29 +39,7 @@ func certsCommands() []*command {
 
 // certs runs the command behind it.
 func (a *app) certs(ctx context.Context, c *command, args []string) error {
-	if len(args) > 0 {
-		for _, sub := range certsCommands() {
-			if sub.name == c.name+" "+args[0] {
-				return sub.run(a, ctx, sub, args[1:])
-			}
-		}
-	}
-	fs := flagSet(c)
-	var list strings.Builder
-	list.WriteString(c.help + "\ncommands:\n")
-	for _, sub := range certsCommands() {
-		fmt.Fprintf(&list, "  %-40s %s\n", strings.TrimSpace(sub.name+" "+sub.args), sub.line)
-	}
-	withList := *c
-	withList.help = list.String()
-	rest, err := a.parse(&withList, fs, args)
-	if err != nil {
-		return err
-	}
-	if len(rest) == 0 {
-		return withHint(usagef("certs needs a command"), "trunkline help certs lists them")
-	}
-	return withHint(usagef("unknown command %q", "certs "+rest[0]), "trunkline help certs lists the commands")
+	return a.group(ctx, c, certsCommands(), args)
 }
 
 const certsShowHelp = `examples:

@@ -15,21 +15,17 @@ import (
 	"github.com/trunkline-go/trunkline/transport"
 )
 
-const chatHelp = `examples:
+func chatHelp() string {
+	return `examples:
   trunkline chat lobby                       as the local user
   trunkline chat lobby --as bob              as somebody else
   trunkline chat lobby ops --json            two rooms, events as JSON lines
+  trunkline chat @bob                        you and bob alone
   date | trunkline chat lobby                say one line, wait until it is in the log, leave
 
 What you type goes to the first room. A line that begins with a slash is a
 command, and "//" begins a line with a slash:
-  /join ROOM    join another room
-  /part [ROOM]  leave a room, the first one unless told
-  /who [ROOM]   who is there
-  /history [ROOM]  20 earlier lines, and each time those before them
-  /search QUERY  lines of the first room, as in "trunkline help search"
-  /quit         leave, as at the end of the input
-
+` + slashHelp() + `
 When the connection is lost, or the server restarts, chat goes on as soon as it can:
 what others said meanwhile comes, and what you typed is sent, each line once. At the
 end of the input it waits for a server only while lines are unacknowledged, and no longer than
@@ -38,6 +34,21 @@ end of the input it waits for a server only while lines are unacknowledged, and 
 With --json, or when it does not talk with a terminal, it exits with 1 at the end if a line was
 rejected, and says how many were.
 `
+}
+
+// slashHelp lists what may be typed behind a slash.
+func slashHelp() string {
+	return `  /join ROOM    join another room
+  /part [ROOM]  leave a room, the first one unless told
+  /who [ROOM]   who is there
+  /history [ROOM]  20 earlier lines, and each time those before them
+  /search QUERY  lines of the first room, as in "trunkline help search"
+  /msg NAME TEXT  say something to somebody alone, who sees it in the room @you,NAME
+  /help         this list
+  /quit         leave, as at the end of the input
+in the first room, to keep order:
+` + slashOrders()
+}
 
 // chat joins rooms, says what it reads, and prints what happens.
 func (a *app) chat(ctx context.Context, c *command, args []string) error {
@@ -54,8 +65,8 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 		return withHint(usagef("chat needs a room"), "trunkline chat lobby")
 	}
 	for i, room := range rooms {
-		if err := chat.ValidRoom(room); err != nil {
-			return usagef("room %q: %s", room, err)
+		if err := checkRoomArg(room); err != nil {
+			return err
 		}
 		if slices.Contains(rooms[:i], room) {
 			return usagef("room %q is named twice", room)
@@ -72,6 +83,12 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	}
 	if err != nil {
 		return err
+	}
+	for i, room := range rooms {
+		if rooms[i], err = roomOn(session, room); err != nil {
+			session.Abort(transport.Aborted, "no such room")
+			return err
+		}
 	}
 	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, roster: make(roster), earlier: make(map[string]uint64), cut: make(chan *transport.Error, 1)}
 	in, out, restore, err := a.console(session.Identity().Name, *asJSON)
@@ -339,10 +356,7 @@ func (c *conversation) input(ctx context.Context, line string) (quit bool) {
 		c.refuse()
 		return false
 	}
-	id, err := c.client.Publish(ctx, room, line)
-	if err != nil {
-		c.reject(err, chat.RequestPublish, room, id)
-	}
+	c.publish(ctx, room, line)
 	return false
 }
 
@@ -353,6 +367,9 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 	words := room
 	if room == "" && name != "join" {
 		room = c.first()
+	}
+	if named, err := roomOn(c.session, room); err == nil {
+		room = named
 	}
 	switch name {
 	case "quit":
@@ -371,15 +388,11 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 	case "search":
 		c.search(ctx, words)
 	case "join":
-		if err := c.client.Join(ctx, room, chat.Live()); err != nil {
-			c.reject(err, chat.RequestJoin, room, "")
-			return false
-		}
-		c.mu.Lock()
-		if !slices.Contains(c.rooms, room) {
-			c.rooms = append(c.rooms, room)
-		}
-		c.mu.Unlock()
+		c.join(ctx, room)
+	case "msg":
+		c.message(ctx, line)
+	case "help":
+		c.out.list(slashHelp())
 	case "part":
 		if err := c.client.Leave(ctx, room); err != nil {
 			c.reject(err, chat.RequestLeave, room, "")
@@ -387,7 +400,10 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 		}
 		c.drop(room)
 	default:
-		c.out.complain(fmt.Sprintf("unknown command /%s (a line that begins with a slash is written with two)", name))
+		if c.slashOrder(ctx, line) {
+			return false
+		}
+		c.out.complain(fmt.Sprintf("unknown command /%s (/help lists them; a line that begins with a slash is written with two)", name))
 	}
 	return false
 }

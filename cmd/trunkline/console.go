@@ -58,6 +58,13 @@ func (p *printer) complain(text string) {
 	_, _ = fmt.Fprintf(w, "trunkline: error: %s\n", plain(text))
 }
 
+// list tells a person several lines that are no event.
+func (p *printer) list(text string) {
+	for line := range strings.Lines(text) {
+		p.note(strings.TrimRight(line, "\n"))
+	}
+}
+
 // note tells a person something that is no event.
 func (p *printer) note(text string) {
 	if p.asJSON {

@@ -81,11 +81,6 @@ type messageEvent struct {
 	Text string    `json:"text"`
 }
 
-type changedEvent struct {
-	recordEvent
-	chat.Change
-}
-
 // A recordEvent is what the events of records that are no texts have in common.
 type recordEvent struct {
 	Type string    `json:"type"` // "changed": the room's settings
@@ -200,16 +195,6 @@ func (e *membersEvent) line() string {
 }
 
 func (e *leftEvent) line() string { return "* left " + e.Room }
-
-func (e *changedEvent) line() string {
-	switch {
-	case e.What == chat.ChangeTopic && e.Topic == "":
-		return fmt.Sprintf("* %s: %s has removed the topic", e.Room, e.By)
-	case e.What == chat.ChangeTopic:
-		return fmt.Sprintf("* %s: %s has set the topic: %s", e.Room, e.By, e.Topic)
-	}
-	return fmt.Sprintf("* %s: %s has changed the room (%s)", e.Room, e.By, e.What)
-}
 
 func (e *unknownEvent) line() string {
 	return fmt.Sprintf("* %s: record %d is of a kind that this version does not know", e.Room, e.Seq)

@@ -82,3 +82,31 @@ func (a *app) parse(c *command, fs *pflag.FlagSet, args []string) ([]string, err
 	}
 	return fs.Args(), nil
 }
+
+// group runs the one of the commands behind c that args name.
+func (a *app) group(ctx context.Context, c *command, commands []*command, args []string) error {
+	if len(args) > 0 {
+		for _, sub := range commands {
+			if sub.name == c.name+" "+args[0] {
+				return sub.run(a, ctx, sub, args[1:])
+			}
+		}
+	}
+	fs := flagSet(c)
+	var list strings.Builder
+	list.WriteString(c.help + "\ncommands:\n")
+	for _, sub := range commands {
+		fmt.Fprintf(&list, "  %-40s %s\n", strings.TrimSpace(sub.name+" "+sub.args), sub.line)
+	}
+	withList := *c
+	withList.help = list.String()
+	rest, err := a.parse(&withList, fs, args)
+	if err != nil {
+		return err
+	}
+	hint := "trunkline help " + c.name + " lists the commands"
+	if len(rest) == 0 {
+		return withHint(usagef("%s needs a command", c.name), "%s", hint)
+	}
+	return withHint(usagef("unknown command %q", c.name+" "+rest[0]), "%s", hint)
+}

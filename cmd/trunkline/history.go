@@ -34,8 +34,8 @@ func (a *app) history(ctx context.Context, c *command, args []string) error {
 	if len(rest) != 1 {
 		return withHint(usagef("history takes a room"), "trunkline history ROOM")
 	}
-	if err := chat.ValidRoom(rest[0]); err != nil {
-		return usagef("room %q: %s", rest[0], err)
+	if err := checkRoomArg(rest[0]); err != nil {
+		return err
 	}
 	if *limit < 1 {
 		return usagef("--limit is at least 1")
@@ -55,7 +55,7 @@ func (a *app) history(ctx context.Context, c *command, args []string) error {
 	if given > 1 {
 		return usagef("--before, --after and --around are three ways to say where")
 	}
-	res, err := ask(ctx, a, flags, chat.History, req)
+	res, err := askIn(ctx, a, flags, chat.History, req, &req.Room)
 	if err != nil {
 		return err
 	}

@@ -58,11 +58,12 @@ type command struct {
 func commands() []*command {
 	return []*command{
 		{name: "serve", args: "", line: "run a server", help: serveHelp, run: (*app).serve},
-		{name: "chat", args: "ROOM...", line: "talk in rooms", help: chatHelp, run: (*app).chat},
+		{name: "chat", args: "ROOM...", line: "talk in rooms", help: chatHelp(), run: (*app).chat},
 		{name: "send", args: "ROOM TEXT | -", line: "say a line, and wait until it is in the log", help: sendHelp, run: (*app).send},
 		{name: "tail", args: "ROOM", line: "print a room's lines", help: tailHelp, run: (*app).tail},
 		{name: "history", args: "ROOM", line: "print a page of a room's past", help: historyHelp, run: (*app).history},
 		{name: "search", args: "ROOM QUERY", line: "find lines of a room by their words", help: searchHelp, run: (*app).search},
+		{name: "room", args: "COMMAND", line: "make rooms, and keep order in them", help: roomHelp, run: (*app).room},
 		{name: "status", args: "", line: "show what a running server does", help: statusHelp, run: (*app).status},
 		{name: "call", args: "METHOD [JSON | -]", line: "call a method and print its reply", help: callHelp, run: (*app).call},
 		{name: "methods", args: "[METHOD]", line: "list a server's methods, or describe one", help: methodsHelp, run: (*app).methods},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/rpc/reflection"
+	"github.com/trunkline-go/trunkline/transport"
 )
 
 const methodsHelp = `examples:
@@ -40,7 +41,7 @@ func (a *app) methods(ctx context.Context, c *command, args []string) error {
 			return usagef("%s", err)
 		}
 	}
-	return a.onSession(ctx, client, func(ctx context.Context, conn rpc.Conn) error {
+	return a.onSession(ctx, client, func(ctx context.Context, conn *transport.Session) error {
 		if len(rest) == 0 {
 			return a.listMethods(ctx, conn, *asJSON)
 		}

@@ -87,7 +87,11 @@ type roomPattern string
 
 // check refuses what can be no room's.
 func (p roomPattern) check() error {
-	if err := chat.ValidRoom(string(p)); err != nil {
+	name := string(p)
+	if strings.Contains(name, "*") {
+		name = strings.TrimPrefix(name, "@") // no name of two, but it may match some
+	}
+	if err := chat.ValidRoom(name); err != nil {
 		if e, ok := errors.AsType[*chat.Error](err); ok {
 			return fmt.Errorf("%q is not the name of a room: %s", p, e.Reason)
 		}

@@ -139,3 +139,9 @@ func TestSubjectsNameIdentities(t *testing.T) {
 		}
 	}
 }
+
+func TestRoomPatternsMayBeOfDirectRooms(t *testing.T) {
+	for p, good := range map[roomPattern]bool{"@*": true, "@**": true, "@*,bob": true, "@ann,bob": true, "@bob": false, "@": false, "@ *": false} {
+		assert.Equal(t, good, p.check() == nil, string(p))
+	}
+}

@@ -36,8 +36,8 @@ func (a *app) search(ctx context.Context, c *command, args []string) error {
 	if len(rest) < 2 {
 		return withHint(usagef("search takes a room and a query"), "trunkline search ROOM QUERY")
 	}
-	if err := chat.ValidRoom(rest[0]); err != nil {
-		return usagef("room %q: %s", rest[0], err)
+	if err := checkRoomArg(rest[0]); err != nil {
+		return err
 	}
 	if *limit < 1 {
 		return usagef("--limit is at least 1")
@@ -46,7 +46,7 @@ func (a *app) search(ctx context.Context, c *command, args []string) error {
 	if fs.Changed("before") {
 		req.Before = before
 	}
-	res, err := ask(ctx, a, flags, chat.Search, req)
+	res, err := askIn(ctx, a, flags, chat.Search, req, &req.Room)
 	if err != nil {
 		return err
 	}

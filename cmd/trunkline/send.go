@@ -17,6 +17,7 @@ import (
 
 const sendHelp = `examples:
   trunkline send ops "backup done"     say one line, and print its position
+  trunkline send @bob "see you at ten" to bob alone
   make 2>&1 | trunkline send ops -     say each line of stdin
   trunkline send ops - --json < notes  and print each answer as a line of JSON
 
@@ -42,8 +43,8 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 	if len(rest) != 2 {
 		return withHint(usagef("send takes a room and a text, or -"), "trunkline send ROOM TEXT")
 	}
-	if err := chat.ValidRoom(rest[0]); err != nil {
-		return usagef("room %q: %s", rest[0], err)
+	if err := checkRoomArg(rest[0]); err != nil {
+		return err
 	}
 	if strings.TrimSpace(rest[1]) == "" {
 		return withHint(usagef("there is nothing to say"), "trunkline send ROOM TEXT")
@@ -58,7 +59,12 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	s := &sending{room: rest[0], patience: newPatience(ctx, *wait), out: &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}}
+	room, err := roomOn(session, rest[0])
+	if err != nil {
+		session.Abort(transport.Aborted, "no such room")
+		return err
+	}
+	s := &sending{room: room, patience: newPatience(ctx, *wait), out: &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}}
 	defer s.patience.stop()
 	if err := errors.Join(s.run(session, lines), s.out.err()); err != nil {
 		session.Abort(transport.Aborted, "client failed")

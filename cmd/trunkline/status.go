@@ -210,7 +210,7 @@ func (a *app) status(ctx context.Context, c *command, args []string) error {
 	if *limit < 1 || *limit > maxStatusRows {
 		return usagef("--limit %d: want 1 to %d", *limit, maxStatusRows)
 	}
-	return a.onSession(ctx, client, func(ctx context.Context, conn rpc.Conn) error {
+	return a.onSession(ctx, client, func(ctx context.Context, conn *transport.Session) error {
 		st, err := adminStatus.Call(ctx, conn, &statusRequest{Limit: *limit})
 		switch {
 		case err != nil:

@@ -21,6 +21,7 @@ const tailHelp = `examples:
   trunkline tail ops                     the newest 10 lines of a room
   trunkline tail ops --last 100 --json   the newest 100, as JSON lines
   trunkline tail ops --from 1            all that the log has, from a line's number on
+  trunkline tail @bob                    the room of you and bob
   trunkline tail ops --follow            and then what comes, until Ctrl-C
   trunkline tail ops --follow --cursor ops.cursor | while read -r line; do …; done
                                          from where it was last time: none lost, none twice
@@ -52,10 +53,10 @@ func (a *app) tail(ctx context.Context, c *command, args []string) error {
 	case fs.Changed("from") && *from == 0:
 		return usagef("lines are numbered from 1")
 	}
-	if err := chat.ValidRoom(rest[0]); err != nil {
-		return usagef("room %q: %s", rest[0], err)
+	if err := checkRoomArg(rest[0]); err != nil {
+		return err
 	}
-	t := &tailing{room: rest[0], follow: *follow, cursor: *cursor, from: chat.Last(*last)}
+	t := &tailing{follow: *follow, cursor: *cursor, from: chat.Last(*last)}
 	if t.first = *from; t.first == 0 && t.cursor != "" {
 		pos, known, err := readCursor(t.cursor)
 		if err != nil {
@@ -71,6 +72,10 @@ func (a *app) tail(ctx context.Context, c *command, args []string) error {
 	defer stop()
 	session, err := a.dial(ctx, flags, true)
 	if err != nil {
+		return err
+	}
+	if t.room, err = roomOn(session, rest[0]); err != nil {
+		session.Abort(transport.Aborted, "no such room")
 		return err
 	}
 	t.out = &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}
