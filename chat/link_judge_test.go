@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/trunkline-go/trunkline/chat"
 	"github.com/trunkline-go/trunkline/rpc"
 )
@@ -23,7 +25,7 @@ type judge struct {
 	asked    []asked // that it has said, in order
 	byID     map[string]int
 	sent     map[string][]*chat.Sent
-	rejected map[string]bool // by id
+	rejected map[string]rpc.Code // by id
 	shown    int
 	detached int
 	resumed  int
@@ -54,10 +56,11 @@ type joining struct {
 type asked struct {
 	room, id, text string
 	times          int
+	reaction       bool
 }
 
 func newJudge(w *world, name, identity string, producer chat.Producer) *judge {
-	j := &judge{w: w, name: name, identity: identity, producer: producer, views: make(map[string]*view), byID: make(map[string]int), sent: make(map[string][]*chat.Sent), rejected: make(map[string]bool)}
+	j := &judge{w: w, name: name, identity: identity, producer: producer, views: make(map[string]*view), byID: make(map[string]int), sent: make(map[string][]*chat.Sent), rejected: make(map[string]rpc.Code)}
 	for _, room := range roomNames {
 		j.views[room] = &view{}
 	}
@@ -94,7 +97,15 @@ func (j *judge) said(room, id, text string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.byID[id] = len(j.asked)
-	j.asked = append(j.asked, asked{room, id, text, 1})
+	j.asked = append(j.asked, asked{room, id, text, 1, false})
+}
+
+// reacted is said for a reaction.
+func (j *judge) reacted(room, id, text string) {
+	j.said(room, id, text)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.asked[j.byID[id]].reaction = true
 }
 
 func (j *judge) saidAgain(id string) {
@@ -113,11 +124,12 @@ func (j *judge) textOf(id string) string {
 func (j *judge) see(e chat.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if pos, ok := chat.PositionOf(e); ok {
+		j.recordLocked(e, pos)
+	}
 	switch e := e.(type) {
 	case *chat.Joined:
 		j.joinedLocked(e)
-	case *chat.Message:
-		j.messageLocked(e)
 	case *chat.Sent:
 		j.sent[e.ID] = append(j.sent[e.ID], e)
 		rec, ok := j.w.log.record(e.Room, e.Position.Seq)
@@ -165,23 +177,33 @@ func (j *judge) joinedLocked(e *chat.Joined) {
 	v.in, v.next, v.own, v.epoch = true, e.Next, e.Head, e.Epoch
 }
 
-func (j *judge) messageLocked(e *chat.Message) {
-	v := j.views[e.Room]
-	seq := e.Position.Seq
-	if !v.in || seq < v.next {
-		j.faultLocked("C4", e.Room, "was shown %v, where %d was to come", e.Position, v.next)
+// recordLocked judges an event that is a record.
+func (j *judge) recordLocked(e chat.Event, pos chat.Position) {
+	room := e.RoomName()
+	v := j.views[room]
+	if !v.in || pos.Seq < v.next {
+		j.faultLocked("C4", room, "was shown %v, where %d was to come", pos, v.next)
 		return
 	}
-	j.passLocked(e.Room, seq)
-	rec, ok := j.w.log.record(e.Room, seq)
-	if !ok || rec.Position != e.Position || rec.From != e.From || rec.ID != e.ID || string(rec.Body) != e.Text || !rec.Time.Equal(e.Time) {
-		j.faultLocked("C1", e.Room, "was shown %+v, where the log has %+v", e, rec)
+	j.passLocked(room, pos.Seq)
+	rec, _ := j.w.log.record(room, pos.Seq)
+	if want := eventOf(room, &rec); !assert.ObjectsAreEqual(want, e) {
+		j.faultLocked("C1", room, "was shown %+v, where the log has %+v", e, want)
 	}
-	if rec.Producer == j.producer && seq > v.own {
-		j.faultLocked("C4", e.Room, "was shown its own line at %v", e.Position)
+	if rec.Producer == j.producer && pos.Seq > v.own {
+		j.faultLocked("C4", room, "was shown its own line at %v", pos)
 	}
-	v.next = seq + 1
+	v.next = pos.Seq + 1
 	j.shown++
+}
+
+// eventOf returns what a member is to be shown of a record.
+func eventOf(room string, rec *chat.Record) chat.Event {
+	at := time.Unix(0, rec.Time.UnixNano()).UTC()
+	if rec.Kind == chat.KindReact {
+		return &chat.Reacted{Room: room, Position: rec.Position, By: rec.From, Time: at, Ref: rec.Ref, Text: string(rec.Body)}
+	}
+	return &chat.Message{Room: room, Position: rec.Position, From: rec.From, Time: at, ID: rec.ID, Text: string(rec.Body)}
 }
 
 // passLocked passes over what comes before seq and is not shown: lines of the member's own.
@@ -225,8 +247,8 @@ func (j *judge) rejectedLocked(e *chat.Rejected) {
 		v.joins = v.joins[1:]
 	case trims && e.Request == chat.RequestLeave && v.leaves > 0 && !v.in:
 		v.leaves--
-	case trims && e.Request == chat.RequestPublish && e.Code == rpc.FailedPrecondition:
-		j.rejected[e.ID] = true
+	case e.Request == chat.RequestPublish:
+		j.rejected[e.ID] = e.Code // see verdict
 	default:
 		j.faultLocked("C4", e.Room, "was rejected: %+v", e)
 	}
@@ -298,10 +320,14 @@ func (j *judge) verdict() {
 	places := j.w.log.places(j.producer)
 	for _, a := range j.asked {
 		told, at := j.sent[a.id], places[a.id]
+		code, rejected := j.rejected[a.id]
+		trims := j.w.log.trims
 		switch {
-		case j.rejected[a.id]:
-			if len(told)+len(at) > 0 && a.times == 1 {
-				j.faultLocked("C2", a.room, "has %s refused, and it is at %v", a.id, at)
+		case rejected:
+			// It had been put out, or the text is gone, or has its 50 reactions.
+			why := trims && code == rpc.FailedPrecondition || a.reaction && (trims && code == rpc.NotFound || code == rpc.ResourceExhausted)
+			if !why || len(told)+len(at) > 0 && a.times == 1 {
+				j.faultLocked("C2", a.room, "has %s refused (%v), and it is at %v", a.id, code, at)
 			}
 			continue
 		case len(at) != 1:
@@ -352,7 +378,7 @@ func (l *ledger) check() {
 			continue
 		}
 		for _, rec := range records {
-			if was, _ := l.record(room, rec.Seq); rec.Position != was.Position || rec.ID != was.ID || rec.From != was.From || string(rec.Body) != string(was.Body) {
+			if was, _ := l.record(room, rec.Seq); rec.Position != was.Position || rec.ID != was.ID || rec.From != was.From || rec.Kind != was.Kind || rec.Ref != was.Ref || string(rec.Body) != string(was.Body) {
 				l.t.fault("C1: the log of %s has %+v, which was %+v", room, rec, was)
 			}
 		}

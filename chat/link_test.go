@@ -118,6 +118,10 @@ func steps(members int) *rapid.Generator[step] {
 			return step{fmt.Sprintf("%s says its last line in %s again", memberNames[i], room), func(w *world) { w.members[i].sayAgain(room) }}
 		}),
 		custom(func(t *rapid.T) step {
+			i, room, n := who.Draw(t, "who"), room.Draw(t, "room"), rapid.IntRange(1, 5).Draw(t, "times")
+			return step{fmt.Sprintf("%s reacts to the last text in %s, in %d ways", memberNames[i], room, n), func(w *world) { w.members[i].react(room, n) }}
+		}),
+		custom(func(t *rapid.T) step {
 			i, room := who.Draw(t, "who"), room.Draw(t, "room")
 			return step{fmt.Sprintf("%s leaves %s", memberNames[i], room), func(w *world) { w.members[i].leave(room) }}
 		}),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -94,6 +95,18 @@ func (l *ledger) record(room string, seq uint64) (chat.Record, bool) {
 		return chat.Record{}, false
 	}
 	return l.rooms[room][seq-1], true
+}
+
+// lastText returns the seq of the newest record that is a text, 0 if there is none.
+func (l *ledger) lastText(room string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, rec := range slices.Backward(l.rooms[room]) {
+		if rec.Kind == chat.KindText {
+			return rec.Seq
+		}
+	}
+	return 0
 }
 
 func (l *ledger) head(room string) uint64 {
@@ -240,6 +253,26 @@ func (m *member) say(room string, n, size int) {
 			}
 			m.last[room] = id
 			m.said(room, id, lineOf(m.n, size))
+		}
+		return nil
+	})
+}
+
+// react reacts to the last text that there is.
+func (m *member) react(room string, n int) {
+	m.ask(func() error {
+		seq := m.w.log.lastText(room)
+		for range n {
+			if !m.in[room] || seq == 0 {
+				return nil
+			}
+			m.n++
+			text := fmt.Sprintf("%d of %d", m.n, m.i)
+			id, err := m.React(m.w.ctx, room, seq, text)
+			if err != nil {
+				return err
+			}
+			m.reacted(room, id, text)
 		}
 		return nil
 	})
