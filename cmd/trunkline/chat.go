@@ -276,6 +276,9 @@ func (c *conversation) readEvents(ctx context.Context) error {
 			c.out.print(resumed(c.session, e.Kept))
 			continue
 		}
+		if s, ok := e.(*chat.Signal); ok && s.Kind == chat.SignalTyping && !c.out.asJSON {
+			continue // a line for each would bury what is said
+		}
 		c.out.print(eventOf(e))
 		r, ok := e.(*chat.Rejected)
 		if ok && r.Request == chat.RequestPublish {

@@ -231,6 +231,8 @@ func eventOf(e chat.Event) event {
 		return &membersEvent{"members", e.Room, e.Names}
 	case *chat.Left:
 		return &leftEvent{"left", e.Room}
+	case *chat.Signal:
+		return &signalEvent{"signal", e.Room, e.Who, string(e.Kind)}
 	case *chat.Gap:
 		return &gapEvent{"gap", e.Room, e.After.Seq, e.Code.String(), e.Reason, e.Epoch, e.Head, e.First}
 	}

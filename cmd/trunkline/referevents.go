@@ -50,3 +50,13 @@ func (e *reactedEvent) line() string {
 func (e *erasedEvent) line() string {
 	return fmt.Sprintf("* %s: what %s said at %d has been deleted", e.Room, e.By, e.Seq)
 }
+
+// A signalEvent is no record: it says what somebody does now.
+type signalEvent struct {
+	Type string `json:"type"` // "signal"
+	Room string `json:"room"`
+	Who  string `json:"who"`
+	Kind string `json:"kind"` // "typing", "hand up" or "hand down"
+}
+
+func (e *signalEvent) line() string { return fmt.Sprintf("* %s: %s: %s", e.Room, e.Who, e.Kind) }
