@@ -212,6 +212,8 @@ func (g *gathering) settle() {
 			want = append(want, d.name)
 		}
 	}
+	st := g.h.chat.Stats()
+	require.Equal(g.t, [3]int{}, [3]int{st.Held, st.Lagging, st.Stalled})
 	slices.Sort(want)
 	_, got, fault := g.root.view()
 	require.Empty(g.t, fault)
