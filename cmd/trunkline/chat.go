@@ -43,6 +43,7 @@ func slashHelp() string {
   /who [ROOM]   who is there
   /history [ROOM]  20 earlier lines, and each time those before them
   /search QUERY  lines of the first room, as in "trunkline help search"
+  /resync N|head  show what there is from line N on again, or skip to the newest
   /msg NAME TEXT  say something to somebody alone, who sees it in the room @you,NAME
   /help         this list
   /quit         leave, as at the end of the input
@@ -390,6 +391,8 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 		c.history(ctx, room)
 	case "search":
 		c.search(ctx, words)
+	case "resync":
+		c.resync(ctx, words)
 	case "join":
 		c.join(ctx, room)
 	case "msg":

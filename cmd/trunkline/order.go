@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -75,6 +77,21 @@ func orders() []*order {
 		{name: "unmute", args: "NAME", line: "take a mute back", who: true, least: 1, most: 1, request: func(room string, args []string, _ end) roomCall {
 			return calling(chat.Unmute, &chat.UnsanctionRequest{Room: room, Who: args[0]})
 		}},
+		{name: "sync", args: "POINT [NAME,…]", line: "set a synchronization point, and wait until those have come so far", least: 1, most: 2,
+			request: func(room string, args []string, _ end) roomCall {
+				req := &chat.SetSyncPointRequest{Room: room, Name: args[0]}
+				if len(args) > 1 {
+					req.WaitFor = strings.Split(args[1], ",")
+				}
+				return calling(chat.SetSyncPoint, req)
+			}},
+		{name: "abandon-sync", line: "give up the synchronization point that waits", request: func(room string, _ []string, _ end) roomCall {
+			return calling(chat.AbandonSyncPoint, &chat.AbandonSyncPointRequest{Room: room})
+		}},
+		{name: "resync-all", args: "NUMBER", line: "have all go on with that line", least: 1, most: 1, checkLast: checkSeq, request: func(room string, args []string, _ end) roomCall {
+			seq, _ := strconv.ParseUint(args[0], 10, 64) // it has been checked
+			return calling(chat.Resynchronize, &chat.ResynchronizeRequest{Room: room, Seq: seq})
+		}},
 	}
 }
 
@@ -104,10 +121,17 @@ func checkRole(arg string) error {
 	return nil
 }
 
+func checkSeq(arg string) error {
+	if seq, err := strconv.ParseUint(arg, 10, 64); err != nil || seq == 0 {
+		return usagef("a line's number is 1 or more, and not %q", arg)
+	}
+	return nil
+}
+
 // call checks the arguments, and returns what they ask for. An error is a *usageError.
 func (o *order) call(room string, args []string, end end) (roomCall, error) {
 	if len(args) < o.least || len(args) > o.most {
-		return nil, usagef("%s takes %s", o.name, o.args)
+		return nil, usagef("%s takes %s", o.name, cmp.Or(o.args, "nothing else"))
 	}
 	if o.who {
 		if err := checkWho(args[0]); err != nil {
@@ -159,6 +183,7 @@ const orderHelp = `examples:
   trunkline room kick ops mallory "cool down"
   trunkline room ban ops mallory spam --for 24h
   trunkline room mute ops mallory --until 2030-01-02T15:04:05Z
+  trunkline room sync ops handover alice,bob    a point in the log, once both have come so far
 
 All who are in the room are told, and who did it. It prints where that stands in the room's log.
 Chairs set the topic, and act on those below them; owners do everything, and administrators of the
@@ -247,7 +272,7 @@ func roomHint(err error, room string) error {
 func orderCommands() []*command {
 	var cs []*command
 	for _, o := range orders() {
-		cs = append(cs, &command{name: "room " + o.name, args: "ROOM " + o.args, line: o.line, help: orderHelp, run: (*app).order})
+		cs = append(cs, &command{name: "room " + o.name, args: strings.TrimSpace("ROOM " + o.args), line: o.line, help: orderHelp, run: (*app).order})
 	}
 	return cs
 }

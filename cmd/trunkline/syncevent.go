@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,4 +60,32 @@ func (e *syncPointEvent) line() string {
 
 func (e *resyncEvent) line() string {
 	return fmt.Sprintf("* %s: %s has all go on with %d", e.Room, e.By, e.Next)
+}
+
+// resync has the first room go on from a line, or from now on.
+func (c *conversation) resync(ctx context.Context, where string) {
+	room := c.first()
+	if room == "" {
+		c.out.complain("you are in no room (join one with /join ROOM)")
+		return
+	}
+	from := chat.Live()
+	if where != "head" {
+		if err := checkSeq(where); err != nil {
+			c.out.complain(fmt.Sprintf("%s (/resync N|head)", err))
+			return
+		}
+		seq, _ := strconv.ParseUint(where, 10, 64) // it has been checked
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		res, err := chat.Show.Call(ctx, c.session, &chat.ShowRequest{Room: room})
+		if err != nil {
+			c.out.complain("resync: " + err.Error())
+			return
+		}
+		from = chat.After(chat.Position{Epoch: res.Epoch, Seq: min(seq-1, res.Head)})
+	}
+	if err := c.client.Resync(ctx, room, from); err != nil {
+		c.reject(err, chat.RequestResync, room, "")
+	}
 }
