@@ -120,11 +120,10 @@ func (c *Client) askAnswered(request Request, room string) bool {
 	return true
 }
 
-// answered takes a message off the books, and returns its id as they have it. If it was not on
-// them, ok is false.
-func (c *Client) answered(room string, id []byte) (known string, ok bool) {
+// answered takes a message off the books, and returns it. If it was not on them, ok is false.
+func (c *Client) answered(room string, id []byte) (m unacked, ok bool) {
 	c.mu.Lock()
-	m, ok := c.unacked[string(id)]
+	m, ok = c.unacked[string(id)]
 	if ok = ok && m.room == room; ok {
 		delete(c.unacked, m.id)
 	}
@@ -132,7 +131,7 @@ func (c *Client) answered(room string, id []byte) (known string, ok bool) {
 	if ok {
 		<-c.slots
 	}
-	return m.id, ok
+	return m, ok
 }
 
 // pendingLocked returns all that is on the books, in order.

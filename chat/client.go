@@ -65,7 +65,7 @@ type Client struct {
 	items   items                  // of the frame that was read last
 	behind  Event                  // what Next returns behind the event of the same frame
 	waiting <-chan struct{}        // of the context whose end is being watched for
-	unsure  map[string]string      // ids of messages that were rejected and may be in the log, and their rooms
+	unsure  map[string]unacked     // messages that were rejected and may be in the log, by their ids
 	doubts  []string               // the ids in unsure, the oldest first
 	unwatch func()
 	broken  error  // how the stream ended, until Detached tells

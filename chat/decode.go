@@ -52,19 +52,23 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 
 // sent returns the event for an acknowledgement, unless it was there before: a nil Event.
 func (c *Client) sent(room string, id []byte, pos Position, duplicate bool) Event {
-	unsure := len(c.unsure) > 0 && c.unsure[string(id)] == room && room != ""
+	var doubtful unacked
+	if len(c.unsure) > 0 {
+		doubtful = c.unsure[string(id)]
+	}
+	unsure := doubtful.room == room && room != ""
 	if unsure {
 		delete(c.unsure, string(id))
 		c.doubts = slices.DeleteFunc(c.doubts, func(d string) bool { return d == string(id) })
 	}
-	known, ok := c.answered(room, id)
+	m, ok := c.answered(room, id)
 	switch {
 	case !ok && !unsure:
 		return nil
 	case !ok:
-		known = string(id)
+		m = doubtful
 	}
-	return &Sent{Room: room, Position: pos, ID: known, Duplicate: duplicate}
+	return &Sent{Room: room, Position: pos, ID: m.id, Duplicate: duplicate, Kind: m.kind, Ref: m.ref}
 }
 
 func (c *Client) joined(body []byte) (Event, error) {
@@ -96,17 +100,18 @@ func (c *Client) rejected(body []byte) (Event, error) {
 	if err := unmarshal(frameRejected, body, &m); err != nil {
 		return nil, err
 	}
-	room, id := string(m.GetRoom()), string(m.GetMessageId())
+	room := string(m.GetRoom())
 	request, ok := requestFromWire(m.GetRequest())
 	switch {
 	case !ok:
 		return nil, nil // of a request that this version does not make
 	case request == RequestPublish:
-		if _, ok := c.answered(room, m.GetMessageId()); !ok {
+		asked, ok := c.answered(room, m.GetMessageId())
+		if !ok {
 			return nil, nil
 		}
 		if rpc.Code(m.GetCode()) == rpc.Unavailable {
-			c.doubt(room, id)
+			c.doubt(asked)
 		}
 	case request == RequestJoin:
 		r, in := c.rooms[room]
@@ -128,16 +133,16 @@ func (c *Client) rejected(body []byte) (Event, error) {
 
 // doubt keeps a message that was rejected, and that others may be shown all the same: should it be in the log, its stub
 // tells, for a position must not be passed over (C4). The oldest are forgotten first.
-func (c *Client) doubt(room, id string) {
+func (c *Client) doubt(m unacked) {
 	if c.unsure == nil {
-		c.unsure = make(map[string]string)
+		c.unsure = make(map[string]unacked)
 	}
 	if len(c.doubts) >= cap(c.slots) {
 		delete(c.unsure, c.doubts[0])
 		c.doubts = c.doubts[1:]
 	}
-	c.unsure[id] = room
-	c.doubts = append(c.doubts, id)
+	c.unsure[m.id] = m
+	c.doubts = append(c.doubts, m.id)
 }
 
 // endsMembership says whether REJECTED{join} with that code, for a room that is joined, says that it is no more.

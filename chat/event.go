@@ -78,6 +78,9 @@ type Sent struct {
 	Position  Position
 	ID        string
 	Duplicate bool // it had been there before, also if that was by being sent twice, before a break and after
+
+	Kind Kind   // what was published, [KindText] by Publish
+	Ref  uint64 // seq of the message that it refers to; 0: none
 }
 
 // Rejected says that a request was not carried out. A join may also be rejected

@@ -42,6 +42,9 @@ func slashHelp() string {
   /part [ROOM]  leave a room, the first one unless told
   /who [ROOM]   who is there
   /history [ROOM]  20 earlier lines, and each time those before them
+  /edit [N] TEXT, /delete [N]  your last line, or the one with number N
+  /react [N] EMOJI, /unreact [N] EMOJI  to what was said last
+  /hand up, /hand down  ask to be heard
   /search QUERY  lines of the first room, as in "trunkline help search"
   /resync N|head  show what there is from line N on again, or skip to the newest
   /msg NAME TEXT  say something to somebody alone, who sees it in the room @you,NAME
@@ -91,7 +94,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 			return err
 		}
 	}
-	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, roster: make(roster), earlier: make(map[string]uint64), cut: make(chan *transport.Error, 1)}
+	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, roster: make(roster), earlier: make(map[string]uint64), own: make(map[string]uint64), heard: make(map[string]uint64), cut: make(chan *transport.Error, 1)}
 	in, out, restore, err := a.console(session.Identity().Name, *asJSON)
 	if err != nil {
 		session.Abort(transport.Aborted, "no terminal")
@@ -122,6 +125,8 @@ type conversation struct {
 	roster  roster
 	refused int               // lines
 	earlier map[string]uint64 // of a room: the first line that was shown, or is to come
+	own     map[string]uint64 // of a room: the last line of one's own
+	heard   map[string]uint64 // of a room: the last line of another
 }
 
 // run holds the conversation until its input, the session or the person ends it.
@@ -266,6 +271,7 @@ func (c *conversation) readEvents(ctx context.Context) error {
 		if joined, ok := e.(*chat.Joined); ok {
 			c.earlier[joined.Room] = joined.Next
 		}
+		c.noteLine(e)
 		c.mu.Unlock()
 		switch e := e.(type) {
 		case *chat.Detached:
@@ -389,6 +395,10 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 		c.out.print(&membersEvent{"members", room, members})
 	case "history":
 		c.history(ctx, room)
+	case "edit", "delete", "react", "unreact":
+		c.about(ctx, name, words)
+	case "hand":
+		c.hand(words)
 	case "search":
 		c.search(ctx, words)
 	case "resync":

@@ -102,6 +102,8 @@ type sentEvent struct {
 	Seq       uint64 `json:"seq"`
 	ID        string `json:"id"`
 	Duplicate bool   `json:"duplicate"`
+	Kind      string `json:"kind,omitempty"` // "edit", "delete", "react" or "unreact"; a text has none
+	Ref       uint64 `json:"ref,omitempty"`  // of these: the line's seq
 }
 
 type rejectedEvent struct {
@@ -177,10 +179,15 @@ func (e *joinedEvent) line() string {
 }
 
 func (e *messageEvent) line() string {
-	return fmt.Sprintf("%s %s %s: %s", e.Time.Local().Format("15:04"), e.Room, e.From, e.Text)
+	return fmt.Sprintf("%s #%d %s %s: %s", e.Time.Local().Format("15:04"), e.Seq, e.Room, e.From, e.Text)
 }
 
-func (e *sentEvent) line() string { return fmt.Sprintf("* sent to %s, at %d", e.Room, e.Seq) }
+func (e *sentEvent) line() string {
+	if e.Kind != "" {
+		return fmt.Sprintf("* done in %s: %s %d", e.Room, e.Kind, e.Ref)
+	}
+	return fmt.Sprintf("* sent to %s, at %d", e.Room, e.Seq)
+}
 
 func (e *rejectedEvent) line() string {
 	return fmt.Sprintf("* %s rejected in %s: %s: %s", e.Request, e.Room, e.Code, e.Reason)
@@ -222,7 +229,11 @@ func eventOf(e chat.Event) event {
 	case *chat.Unknown:
 		return &unknownEvent{recordEvent{"unknown", e.Room, e.Position.Seq, e.From, e.Time}, e.Kind}
 	case *chat.Sent:
-		return &sentEvent{"sent", e.Room, e.Position.Seq, e.ID, e.Duplicate}
+		sent := &sentEvent{Type: "sent", Room: e.Room, Seq: e.Position.Seq, ID: e.ID, Duplicate: e.Duplicate}
+		if e.Kind != chat.KindText {
+			sent.Kind, sent.Ref = e.Kind.String(), e.Ref
+		}
+		return sent
 	case *chat.Rejected:
 		return &rejectedEvent{"rejected", e.Room, string(e.Request), e.ID, e.Code.String(), e.Reason}
 	case *chat.Presence:

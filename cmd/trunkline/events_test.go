@@ -56,6 +56,7 @@ func TestGoldenEvents(t *testing.T) {
 		}),
 		`{"type":"resync","room":"lobby","by":"bob","next":3}`:                                                                       eventOf(&chat.SyncPoint{Room: "lobby", By: "bob", What: chat.SyncResync, Seq: 3}),
 		`{"type":"sent","room":"lobby","seq":9,"id":"y","duplicate":false}`:                                                          eventOf(&chat.Sent{Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, ID: "y"}),
+		`{"type":"sent","room":"lobby","seq":9,"id":"y","duplicate":false,"kind":"edit","ref":3}`:                                    eventOf(&chat.Sent{Room: "lobby", Position: chat.Position{Epoch: 1, Seq: 9}, ID: "y", Kind: chat.KindEdit, Ref: 3}),
 		`{"type":"rejected","room":"lobby","request":"publish","id":"z","code":"InvalidArgument","reason":"no"}`:                     eventOf(&chat.Rejected{Room: "lobby", Request: chat.RequestPublish, ID: "z", Code: rpc.InvalidArgument, Reason: "no"}),
 		`{"type":"presence","room":"lobby","who":"bob","state":"lost"}`:                                                              eventOf(&chat.Presence{Room: "lobby", Who: "bob", State: chat.PresenceLost}),
 		`{"type":"members","room":"lobby","members":["alice"]}`:                                                                      eventOf(&chat.Members{Room: "lobby", Names: []string{"alice"}}),

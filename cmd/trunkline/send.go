@@ -21,6 +21,11 @@ const sendHelp = `examples:
   make 2>&1 | trunkline send ops -     say each line of stdin
   trunkline send ops - --json < notes  and print each answer as a line of JSON
 
+  trunkline send ops "no, failed" --edit 17    put another text in place of line 17
+  trunkline send ops --delete 17               take it back
+  trunkline send ops 👍 --react 17             react to it
+  trunkline send lock mine --expect-head 17    say it if 17 is the newest record, or not at all
+
 Lines of stdin with nothing in them are left out.
 
 It exits with 0 when every line is in the room's log. A line that is refused is told on
@@ -36,8 +41,12 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 	client := a.clientFlags(fs)
 	asJSON := fs.Bool("json", false, "print one JSON object a line")
 	wait := fs.Duration("wait", 10*time.Second, "how long to wait for a server when the connection is lost")
+	how := sayFlags(fs)
 	rest, err := a.parse(c, fs, args)
 	if err != nil {
+		return err
+	}
+	if rest, err = how.check(rest); err != nil {
 		return err
 	}
 	if len(rest) != 2 {
@@ -46,7 +55,7 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 	if err := checkRoomArg(rest[0]); err != nil {
 		return err
 	}
-	if strings.TrimSpace(rest[1]) == "" {
+	if strings.TrimSpace(rest[1]) == "" && how.del == 0 {
 		return withHint(usagef("there is nothing to say"), "trunkline send ROOM TEXT")
 	}
 	var lines lineReader = &oneLine{text: rest[1]}
@@ -64,7 +73,7 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 		session.Abort(transport.Aborted, "no such room")
 		return err
 	}
-	s := &sending{room: room, patience: newPatience(ctx, *wait), out: &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}}
+	s := &sending{room: room, how: *how, patience: newPatience(ctx, *wait), out: &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}}
 	defer s.patience.stop()
 	if err := errors.Join(s.run(session, lines), s.out.err()); err != nil {
 		session.Abort(transport.Aborted, "client failed")
@@ -96,6 +105,7 @@ func (l *oneLine) readLine() (string, error) {
 // A sending is one run of send.
 type sending struct {
 	room     string
+	how      sayHow
 	patience *patience
 	out      *printer
 	sent     int
@@ -159,11 +169,11 @@ func (s *sending) sayAll(client *chat.Client, lines lineReader) error {
 		if errors.Is(err, io.EOF) {
 			return closeIfOpen(client)
 		}
-		if err == nil && strings.TrimSpace(line) == "" {
+		if _, one := lines.(*oneLine); err == nil && !one && strings.TrimSpace(line) == "" {
 			continue
 		}
 		if err == nil {
-			_, err = client.Publish(s.patience.ctx, s.room, line)
+			_, err = s.how.say(s.patience.ctx, client, s.room, line)
 		}
 		if e, ok := errors.AsType[*chat.Error](err); ok { // of this side
 			s.refuse(e)
