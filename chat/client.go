@@ -37,6 +37,9 @@ type ClientConfig struct {
 
 	// KeepPlace has the client not follow when a chair has members go on from another place: [*SyncPoint] tells, and that is all.
 	KeepPlace bool
+
+	// NoDelivered leaves it unsaid how far the client has come in its rooms. Default: others are told; see [Marked].
+	NoDelivered bool
 }
 
 // A Client is the client's end of a session's chat, for all rooms. One goroutine
@@ -72,7 +75,8 @@ type Client struct {
 	attempt uint64 // of the connection that carried it
 	err     error  // what Next goes on returning
 
-	mu     sync.Mutex    // guards what follows
+	mu     sync.Mutex // guards what follows
+	marks  map[string]*ownMark
 	out    *outbox       // of the stream; nil while there is none. Only Next changes it
 	place  chan struct{} // closed when there may be place for another request; nil if nobody waits
 	closed bool          // nothing more is asked

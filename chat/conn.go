@@ -171,6 +171,12 @@ func (c *conn) handle(ctx context.Context, t transport.FrameType, body []byte) e
 		return c.confirm(n)
 	case frameSignal:
 		return c.signal(body)
+	case frameMark:
+		var m chatpb.Mark
+		if err := unmarshal(t, body, &m); err != nil {
+			return err
+		}
+		return c.mark(&m)
 	}
 	return malformed("chat frame %#x is out of place", uint64(t))
 }

@@ -32,6 +32,7 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 			return nil, malformed("LEFT without LEAVE")
 		}
 		delete(c.rooms, r.name)
+		c.forgetMarks(r.name)
 		return &Left{Room: r.name}, nil
 	case frameRejected:
 		return c.rejected(body)
@@ -43,6 +44,8 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 		return c.presence(body)
 	case frameMembers:
 		return c.members(body)
+	case frameMarks:
+		return c.marked(body)
 	}
 	if t == frameSignaled {
 		return c.signaled(t, body)
@@ -120,6 +123,7 @@ func (c *Client) rejected(body []byte) (Event, error) {
 			return c.notRejoined(r, &m), nil
 		case in && endsMembership(rpc.Code(m.GetCode())):
 			delete(c.rooms, room)
+			c.forgetMarks(room)
 		case !c.askAnswered(RequestJoin, room):
 			return nil, malformed("REJECTED without JOIN")
 		}
@@ -267,6 +271,7 @@ func (c *Client) nextItem() (Event, error) {
 	}
 	event, err := c.nextLine(it, pos)
 	if err == nil && it.left == 0 {
+		c.delivered(it.in)
 		c.out.consume(len(it.body))
 		it.body, it.text, it.messages = nil, "", nil
 	}

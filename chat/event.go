@@ -8,7 +8,7 @@ import (
 	"github.com/trunkline-go/trunkline/transport"
 )
 
-// An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Edited], [*Deleted], [*Reacted], [*Erased], [*Changed], [*Unknown],
+// An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Edited], [*Deleted], [*Reacted], [*Erased], [*Changed], [*Unknown], [*Marked],
 // [*Sent], [*Rejected], [*Presence], [*Members], [*Signal] or [*Left], all of a room, or of the whole client [*Detached] or [*Resumed], after
 // which there may be a [*Gap] in a room.
 type Event interface {

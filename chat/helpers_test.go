@@ -26,10 +26,11 @@ const rtt = 20 * time.Millisecond
 
 // A house is a chat server on a network in memory.
 type house struct {
-	t    testing.TB
-	net  *transporttest.Network
-	srv  *transport.Server
-	chat *chat.Server
+	t       testing.TB
+	net     *transporttest.Network
+	srv     *transport.Server
+	chat    *chat.Server
+	clients chat.ClientConfig // of its users
 }
 
 // bubble runs f with a house on a fake clock. A goroutine that outlives the test fails it.
@@ -99,7 +100,7 @@ func (h *house) joinOn(s *transport.Session, name string, rooms ...string) *user
 // client is a user who reads only what it is told to.
 func (h *house) client(s *transport.Session, name string) *user {
 	h.t.Helper()
-	c, err := chat.NewClient(h.ctx(), s, chat.ClientConfig{})
+	c, err := chat.NewClient(h.ctx(), s, h.clients)
 	require.NoError(h.t, err)
 	return &user{Client: c, t: h.t, name: name, session: s, changed: make(chan struct{})}
 }

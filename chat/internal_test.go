@@ -29,6 +29,8 @@ func TestGoldenBytes(t *testing.T) {
 		{"join live", frameJoin, &chatpb.Join{Room: []byte("r")}, "01030a0172"},
 		{"join cursor", frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Cursor{Cursor: &chatpb.Cursor{Epoch: 1, Seq: 300}}}, "010a0a01721205080110ac02"},
 		{"join last", frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 20}}, "01050a01721814"},
+		{"mark", frameMark, &chatpb.Mark{Room: []byte("r"), Epoch: 1, Read: 2, Delivered: 300}, "1f0a0a01721001180220ac02"},
+		{"marks", frameMarks, &chatpb.Marks{Room: []byte("r"), Marks: []*chatpb.Marks_Of{{Who: "a", Read: 1, Delivered: 2}}, Stale: true}, "210e0a017212070a016110011802" + "1801"},
 		{"leave", frameLeave, &chatpb.Leave{Room: []byte("r")}, "03030a0172"},
 		{"joined", frameJoined, &chatpb.Joined{Room: []byte("r"), Epoch: 1, Head: 5, First: 2, Next: 4, Members: []string{"a", "b"}}, "09110a01721001180520022804320161320162"},
 		{"left", frameLeft, &chatpb.Left{Room: []byte("r")}, "0b030a0172"},
@@ -60,6 +62,7 @@ func FuzzServerFrames(f *testing.F) {
 		appendReceived(nil, 3),
 		appendMessage(nil, frameSignal, &chatpb.Signal{Room: []byte("r"), Kind: chatpb.SignalKind_SIGNAL_KIND_TYPING}),
 		appendMessage(nil, frameSignal, &chatpb.Signal{Room: []byte("\xff"), Kind: 99}),
+		appendMessage(nil, frameMark, &chatpb.Mark{Room: []byte("r"), Epoch: 1, Read: 2, Delivered: 1 << 63}),
 	} {
 		f.Add(b)
 		f.Add(append(appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r")}), b...))
@@ -154,6 +157,7 @@ func FuzzClientFrames(f *testing.F) {
 			{MessageId: []byte("i"), Own: true},
 		}}),
 		appendMessage(nil, framePresence, &chatpb.Presence{Room: []byte("r"), Who: "a", State: chatpb.Presence_STATE_BACK}),
+		appendMessage(nil, frameMarks, &chatpb.Marks{Room: []byte("r"), Marks: []*chatpb.Marks_Of{{Who: "a", Read: 1, Delivered: 2}, {}}, Stale: true}),
 		appendMessage(nil, frameJoined, &chatpb.Joined{Room: []byte("s"), Epoch: 1, Head: 5, First: 1, Next: 1}),
 		appendMessage(nil, frameMembers, &chatpb.Members{Room: []byte("r"), Members: []string{"a", "b"}}),
 		appendMessage(nil, frameSignaled, &chatpb.Signaled{Room: []byte("r"), Who: "a", Kind: chatpb.SignalKind_SIGNAL_KIND_HAND_UP}),

@@ -194,6 +194,27 @@ type Searcher interface {
 	Search(ctx context.Context, room string, q *query.Query, first, before uint64, n, maxBytes int) (records []Record, more bool, err error)
 }
 
+// A Marker is a Log that keeps how far identities have come in rooms.
+type Marker interface {
+	// Mark raises the marks of room to what marks say, in one step; none falls. When it returns, they are as durable as records. Marks
+	// of a room without records are dropped, and so are those of new identities when a room has as many as the log keeps.
+	Mark(ctx context.Context, room string, marks []Mark) error
+	// Marks returns all marks of room, sorted by Who.
+	Marks(ctx context.Context, room string) ([]Mark, error)
+}
+
+// A Mark says how far an identity has come in a room. It only rises, and never beyond the head.
+type Mark struct {
+	Who       string `json:"who"`
+	Read      uint64 `json:"read"`      // seq of the newest record that it has read; 0: none
+	Delivered uint64 `json:"delivered"` // of the newest that a client of it has taken in; not less than Read
+}
+
+// raised returns the higher of two marks of one identity, in each.
+func (m Mark) raised(by Mark) Mark {
+	return Mark{Who: by.Who, Read: max(m.Read, by.Read), Delivered: max(m.Delivered, by.Delivered)}
+}
+
 // ConflictError reports that another server has appended to the room meanwhile. Nothing was
 // appended.
 type ConflictError struct{ Head uint64 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -63,6 +64,7 @@ type MemoryLog struct {
 type memoryRoom struct {
 	name     string
 	snapshot []byte
+	marks    map[string]Mark
 	records  fifo[memoryRecord]
 	refs     map[uint64][]uint64 // seqs of the records that refer to a text, by its seq
 	head     uint64
@@ -446,6 +448,40 @@ func (l *MemoryLog) Rooms(_ context.Context, after string, n int) ([]RoomState, 
 	}
 	slices.SortFunc(found, func(a, b RoomState) int { return strings.Compare(a.Name, b.Name) })
 	return slices.Clone(found[:min(n, len(found))]), nil
+}
+
+// maxMarks is how many identities have marks in one room of a [MemoryLog]; those of others are not kept.
+const maxMarks = 10_000
+
+// Mark implements [Marker].
+func (l *MemoryLog) Mark(_ context.Context, room string, marks []Mark) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.rooms[room]
+	if r == nil {
+		return nil
+	}
+	if r.marks == nil {
+		r.marks = make(map[string]Mark)
+	}
+	for _, m := range marks {
+		had, ok := r.marks[m.Who]
+		if ok || len(r.marks) < maxMarks {
+			r.marks[m.Who] = had.raised(m)
+		}
+	}
+	return nil
+}
+
+// Marks implements [Marker].
+func (l *MemoryLog) Marks(_ context.Context, room string) ([]Mark, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.rooms[room]
+	if r == nil {
+		return nil, nil
+	}
+	return slices.SortedFunc(maps.Values(r.marks), func(a, b Mark) int { return strings.Compare(a.Who, b.Who) }), nil
 }
 
 // Watch implements [Log].

@@ -41,6 +41,7 @@ type outbox struct {
 	confirmNow  bool        // RECEIVED is to be said
 	timer       *time.Timer // sets confirmNow
 	timerActive bool
+	marksNow    bool // MARKs are to be said
 }
 
 // takesLocked says whether requests are queued as they are made.
@@ -178,6 +179,13 @@ func (o *outbox) write() {
 				*b = appendReceived(*b, o.confirmed)
 			}
 		}
+		if o.marksNow {
+			o.marksNow = false
+			if !o.ended {
+				b := o.queuedLocked()
+				*b = c.appendMarksLocked(*b)
+			}
+		}
 		b := o.queued
 		o.queued = nil
 		c.placeLocked()
@@ -208,6 +216,7 @@ func (o *outbox) write() {
 func (o *outbox) endLocked() {
 	o.stopTimerLocked()
 	o.ending = true
+	o.marksNow = o.ready && o.c.unsaidLocked()
 	o.startLocked()
 }
 
@@ -250,23 +259,42 @@ func (o *outbox) consume(n int) {
 	case o.ending:
 	case o.consumed-o.confirmed >= confirmEvery:
 		o.confirmLocked()
-	case !o.timerActive:
-		o.timerActive = true
-		if o.timer == nil {
-			o.timer = time.AfterFunc(confirmAfter, o.confirm)
-		} else {
-			o.timer.Reset(confirmAfter)
-		}
+	default:
+		o.armLocked()
 	}
 }
 
-// confirm has RECEIVED said, if there is something to confirm.
+// armLocked has what is to be said by itself said soon.
+func (o *outbox) armLocked() {
+	if o.timerActive || o.ending || o.stopped {
+		return
+	}
+	o.timerActive = true
+	if o.timer == nil {
+		o.timer = time.AfterFunc(confirmAfter, o.confirm)
+	} else {
+		o.timer.Reset(confirmAfter)
+	}
+}
+
+// confirm has RECEIVED said, and MARKs, if there is something to say.
 func (o *outbox) confirm() {
 	o.c.mu.Lock()
 	defer o.c.mu.Unlock()
 	o.timerActive = false
-	if !o.ending && o.consumed > o.confirmed {
+	if o.ending || o.stopped {
+		return
+	}
+	if o.consumed > o.confirmed {
 		o.confirmLocked()
+	}
+	switch {
+	case !o.c.unsaidLocked():
+	case o.ready:
+		o.marksNow = true
+		o.startLocked()
+	default: // the rooms are not joined yet
+		o.armLocked()
 	}
 }
 

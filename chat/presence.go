@@ -220,12 +220,12 @@ func namesThatFit(names []string) int {
 	return len(names)
 }
 
-// appendPresence appends an event of presence, but for what s.who knows of itself from JOINED or MEMBERS.
+// appendPresence appends an event of presence, or of marks, but for what s.who knows of itself from JOINED or MEMBERS.
 func (s *subscription) appendPresence(dst []byte, e *event) ([]byte, bool) {
 	if !s.conn.fits(dst, len(e.frame)) || !s.conn.mayAppend(e.length) {
 		return dst, false
 	}
-	if s.unshown {
+	if s.unshown && !e.marks {
 		body := e.frame[len(e.frame)-e.length:]
 		if number, at, end := findName(body, s.who); number > 0 {
 			s.unshown = false

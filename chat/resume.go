@@ -51,6 +51,9 @@ func (c *Client) begin(str *transport.Stream, ready bool) {
 	o := &outbox{c: c, str: str, gone: make(chan struct{}), ready: ready}
 	c.mu.Lock()
 	c.out = o
+	for _, own := range c.marks { // what was on its way may not have arrived
+		own.said = false
+	}
 	c.mu.Unlock()
 	o.wg.Go(o.endWhenDraining)
 }
@@ -234,6 +237,7 @@ func (c *Client) notRejoined(r *clientRoom, m *chatpb.Rejected) Event {
 		return nil
 	}
 	delete(c.rooms, r.name)
+	c.forgetMarks(r.name)
 	c.rejoins--
 	c.askAgain()
 	return rejectedEvent(RequestJoin, m)
@@ -252,6 +256,9 @@ func (c *Client) askAgain() {
 	}
 	o.ready = true
 	o.backlog = c.pendingLocked()
+	if c.unsaidLocked() {
+		o.armLocked()
+	}
 	if c.closed {
 		o.endLocked()
 		return

@@ -12,6 +12,8 @@ type ring struct {
 	// skipped is the index after the newest presence event that is no longer here: who has
 	// not come so far has missed one.
 	skipped uint64
+	// marksSkipped is the same for marks.
+	marksSkipped uint64
 }
 
 // Bounds of a ring. A reader that has fallen further behind reads the log. The bytes are
@@ -25,7 +27,8 @@ const (
 type event struct {
 	seq    uint64 // of the record; of a presence event, of the record that follows it
 	record bool
-	frame  []byte // PRESENCE, whole, but for who is told without itself
+	marks  bool   // it is MARKS
+	frame  []byte // MARKS, or PRESENCE, whole, but for who is told without itself
 	length int    // of its body
 
 	// The Line of a record. Behind the line before, as in most frames, it is chained, which leaves out
@@ -81,7 +84,10 @@ func (r *ring) push(e event) {
 		gone := r.events.pop()
 		r.bytes -= gone.size()
 		r.start++
-		if !gone.record {
+		switch {
+		case gone.marks:
+			r.marksSkipped = r.start
+		case !gone.record:
 			r.skipped = r.start
 		}
 	}
@@ -89,7 +95,7 @@ func (r *ring) push(e event) {
 
 // clear forgets all events, because records are missing between them and what comes next.
 func (r *ring) clear() {
-	*r = ring{start: r.end(), skipped: r.end()}
+	*r = ring{start: r.end(), skipped: r.end(), marksSkipped: r.end()}
 }
 
 // find returns the index at which a reader goes on that wants the record seq next, and

@@ -53,6 +53,10 @@ type room struct {
 	deleted    bool        // likewise, because the room was deleted
 	freed      int         // references that memberships held which ended on the way
 
+	raised   map[string]raisedMark // since marks were kept and shown last
+	marksDue <-chan time.Time      // when they are next; nil: none have risen
+	unshown  bool                  // some were not shown
+
 	mu      sync.RWMutex // guards what follows, which only the actor changes
 	ring    ring
 	head    uint64   // seq of the newest record on the ring, or before it
@@ -171,6 +175,7 @@ func (r *room) run() {
 		select {
 		case req := <-r.mail:
 			if r.work(req) {
+				r.keepMarks()
 				return
 			}
 		case <-r.moved:
@@ -179,6 +184,7 @@ func (r *room) run() {
 			}
 			_ = r.refresh() // has logged its failure; the next look finds out
 			if n := r.takeFreed(); n > 0 && r.srv.unref(r, n) {
+				r.keepMarks()
 				return
 			}
 		case <-r.due:
@@ -186,9 +192,13 @@ func (r *room) run() {
 		case <-r.syncTimer.C:
 			r.tendSync()
 			if n := r.takeFreed(); n > 0 && r.srv.unref(r, n) {
+				r.keepMarks()
 				return
 			}
+		case <-r.marksDue:
+			r.keepMarks()
 		case <-r.srv.ctx.Done():
+			r.keepMarks()
 			return
 		}
 	}
@@ -213,6 +223,7 @@ func (r *room) work(req *request) (last bool) {
 			r.commit()
 			done += r.handle(req)
 		}
+		r.keepMarksIfDue()
 		r.showIfDue() // also if there always is something waiting
 		select {
 		case req = <-r.mail:

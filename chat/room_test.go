@@ -434,6 +434,7 @@ func TestDrainClosesTheStreamByItself(t *testing.T) {
 
 func TestNextGoesOnAfterItsContextEnds(t *testing.T) {
 	bubble(t, chat.Config{}, func(t *testing.T, h *house) {
+		h.clients.NoDelivered = true // or there are events of it
 		alice := h.client(h.net.Dial(h.srv, "alice", transport.Config{}), "alice")
 		bob := h.join("bob", "lobby")
 		require.NoError(t, alice.Join(t.Context(), "lobby", chat.Live()))

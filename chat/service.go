@@ -53,6 +53,8 @@ func Register(mux *rpc.Mux, srv *Server) {
 	rpc.Handle(mux, History, srv.history)
 	srv.handleLifecycle(mux)
 	rpc.Handle(mux, Search, srv.search)
+	rpc.Handle(mux, Raise, srv.raise)
+	rpc.Handle(mux, Marks, srv.marks)
 	srv.handleOrder(mux)
 	srv.handleSync(mux)
 }

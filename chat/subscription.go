@@ -22,6 +22,7 @@ type subscription struct {
 	cursor  uint64 // index in the ring of the next event, unless lagging
 	seen    uint64 // presence events before this index are accounted for
 	lagging bool
+	stale   bool     // marks have been skipped, and it is not told yet
 	lost    bool     // the log no longer has next; the actor knows
 	need    int      // of credit, for the record next, if that was refused; else 0
 	behind  bool     // counted in room.behind
@@ -57,6 +58,9 @@ func (s *subscription) look(dst []byte) ([]byte, progress) {
 		var p progress
 		var ok bool
 		if dst, ok = s.appendList(dst); !ok {
+			return dst, full
+		}
+		if dst, ok = s.appendStale(dst); !ok {
 			return dst, full
 		}
 		if s.lagging {
@@ -200,7 +204,8 @@ func (s *subscription) rejoin() (back bool) {
 	}
 	index, ok := r.ring.find(s.next, r.head)
 	skipped := r.ring.skipped > s.seen
-	start := r.ring.start // now: gather takes what is before the cursor for delivered
+	s.stale = s.stale || skipped || r.ring.marksSkipped > s.seen // with the list, marks are skipped, too
+	start := r.ring.start                                        // now: gather takes what is before the cursor for delivered
 	r.mu.RUnlock()
 	if !ok {
 		return false

@@ -20,6 +20,7 @@ const (
 	framePublish  transport.FrameType = 0x05
 	frameReceived transport.FrameType = 0x07
 	frameSignal   transport.FrameType = 0x1b
+	frameMark     transport.FrameType = 0x1f
 
 	// Server to client: replies, which may overtake events.
 	frameJoined   transport.FrameType = 0x09
@@ -31,6 +32,7 @@ const (
 	frameRecord   transport.FrameType = 0x11
 	framePresence transport.FrameType = 0x13
 	frameMembers  transport.FrameType = 0x15
+	frameMarks    transport.FrameType = 0x21
 
 	// Server to client: what is lost when it does not come through, and does not count.
 	frameSignaled transport.FrameType = 0x1d
@@ -47,7 +49,7 @@ const (
 	confirmEvery = 64 << 10
 	confirmAfter = time.Second
 
-	// maxSmall bounds the body of JOIN, LEAVE, RECEIVED and SIGNAL. It leaves room for names that are
+	// maxSmall bounds the body of JOIN, LEAVE, RECEIVED, SIGNAL and MARK. It leaves room for names that are
 	// too long to be valid: they fail their request, not the session.
 	maxSmall = 4 << 10
 	// maxEntries is how many bytes of entries a client puts into one PUBLISH, if it is more than one.
@@ -69,7 +71,7 @@ func maxPublish(maxBody int) uint64 { return maxEntries + 2*uint64(maxBody) + ma
 func serverLimit(maxBody int) transport.FrameLimit {
 	return func(t transport.FrameType) (uint64, bool) {
 		switch t {
-		case frameJoin, frameLeave, frameReceived, frameSignal:
+		case frameJoin, frameLeave, frameReceived, frameSignal, frameMark:
 			return maxSmall, true
 		case framePublish:
 			return maxPublish(maxBody), true
@@ -81,7 +83,7 @@ func serverLimit(maxBody int) transport.FrameLimit {
 // clientLimit gives the frames that a client accepts.
 func clientLimit(t transport.FrameType) (uint64, bool) {
 	switch t {
-	case frameJoined, frameLeft, frameRejected, framePubAck, frameRecord, framePresence, frameMembers, frameSignaled:
+	case frameJoined, frameLeft, frameRejected, framePubAck, frameRecord, framePresence, frameMembers, frameMarks, frameSignaled:
 		return maxReply, true
 	}
 	return 0, false
@@ -90,7 +92,7 @@ func clientLimit(t transport.FrameType) (uint64, bool) {
 // counts says whether a frame counts against the credit.
 func counts(t transport.FrameType) bool {
 	switch t {
-	case frameRecord, framePresence, frameMembers:
+	case frameRecord, framePresence, frameMembers, frameMarks:
 		return true
 	}
 	return false

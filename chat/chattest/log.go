@@ -38,6 +38,7 @@ func Log(t *testing.T, open func(t *testing.T) chat.Log) {
 		"another server was first":                conflict,
 		"C1 many servers append":                  manyServers,
 		"read in pieces":                          readPieces,
+		"marks only rise":                         marks,
 		"read backwards":                          readBack,
 		"bodies and names are kept as they are":   verbatim,
 		"watch":                                   watch,
@@ -363,6 +364,43 @@ func readBack(t *testing.T, l chat.Log) {
 	records, err := l.ReadBack(t.Context(), "never seen", 1, 5, 1<<20)
 	require.NoError(t, err)
 	assert.Empty(t, records)
+}
+
+// marks is for logs that are Markers.
+func marks(t *testing.T, l chat.Log) {
+	marker, ok := l.(chat.Marker)
+	if !ok {
+		t.Skip("it keeps no marks")
+	}
+	of := func(room string) []chat.Mark {
+		got, err := marker.Marks(t.Context(), room)
+		require.NoError(t, err)
+		return got
+	}
+	mark := func(room string, m ...chat.Mark) { require.NoError(t, marker.Mark(t.Context(), room, m)) }
+	mark("never seen", chat.Mark{Who: "a", Read: 1, Delivered: 1})
+	assert.Empty(t, of("never seen"))
+	assert.Zero(t, state(t, l, "never seen").Head)
+	add(t, l, "r", entry("a", 1, "i", "x"), entry("a", 1, "j", "y"))
+	assert.Empty(t, of("r"))
+	mark("r", chat.Mark{Who: "spiffe://d/user/ü", Read: 1, Delivered: 2}, chat.Mark{Who: "b", Delivered: 1})
+	mark("r", chat.Mark{Who: "b", Read: 1}, chat.Mark{Who: "b", Delivered: 2})
+	mark("r", chat.Mark{Who: "spiffe://d/user/ü", Read: 0, Delivered: 1})
+	mark("r")
+	assert.Equal(t, []chat.Mark{{Who: "b", Read: 1, Delivered: 2}, {Who: "spiffe://d/user/ü", Read: 1, Delivered: 2}}, of("r"))
+	add(t, l, "other", entry("a", 1, "i", "x"))
+	assert.Empty(t, of("other"), "marks are of one room")
+	assert.Equal(t, uint64(2), state(t, l, "r").Head, "a mark is no record")
+	assert.Equal(t, uint64(3), add(t, l, "r", entry("a", 1, "k", "z"))[0].Seq)
+
+	var many []chat.Mark
+	for i := range 12_000 {
+		many = append(many, chat.Mark{Who: fmt.Sprint("many", i), Delivered: 1})
+	}
+	mark("r", many...)
+	assert.Len(t, of("r"), 10_000, "they are bounded")
+	mark("r", chat.Mark{Who: "b", Read: 3, Delivered: 3})
+	assert.Equal(t, chat.Mark{Who: "b", Read: 3, Delivered: 3}, of("r")[0], "and those that there are go on rising")
 }
 
 func verbatim(t *testing.T, l chat.Log) {

@@ -24,13 +24,14 @@ const (
 	seqBits = 40
 )
 
-// An appending is a call of Append, or a step of Trim, on its way through the writer.
+// An appending is a call of Append or Mark, or a step of Trim, on its way through the writer.
 type appending struct {
 	room     string
 	head     uint64
 	entries  []chat.Entry
 	snapshot []byte
-	trim     uint64 // not 0: nothing is appended, and what is before it is trimmed
+	trim     uint64      // not 0: nothing is appended, and what is before it is trimmed
+	marks    []chat.Mark // not nil: nothing is appended, and they are raised
 
 	results []chat.Result
 	moved   uint64 // the room's new head, if it has one
@@ -207,7 +208,7 @@ func (l *Log) appendAll(batch []*appending) error {
 			l.fail()
 			return l.refusal("append", err)
 		}
-		changed = changed || a.moved > 0 || a.trim > 0
+		changed = changed || a.moved > 0 || a.trim > 0 || a.marks != nil
 		l.erased = l.erased || a.erased
 	}
 	if !changed {
@@ -230,6 +231,9 @@ func (l *Log) appendAll(batch []*appending) error {
 
 // append appends the entries of a. Its error is the database's, and fails the transaction; a's own is in a.
 func (w *writer) append(ctx context.Context, a *appending, now time.Time, cfg *Config) error {
+	if a.marks != nil {
+		return w.mark(ctx, a.room, a.marks)
+	}
 	r, err := roomIn(w.room.QueryRowContext(ctx, a.room), a.room)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ import (
 
 const (
 	applicationID = 0x74726e6b // "trnk": PRAGMA application_id
-	version       = 4          // of the schema: PRAGMA user_version
+	version       = 5          // of the schema: PRAGMA user_version
 
 	// busyTimeout is how long another process may have the database, in milliseconds.
 	busyTimeout = 5000

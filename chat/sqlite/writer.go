@@ -30,6 +30,7 @@ type writer struct {
 	aging, firstYoung, forgettable, forget *sql.Stmt
 	indexed, setIndexed, indexable, now    *sql.Stmt
 	addText, dropText, secure              *sql.Stmt
+	countMarks, addMark, raiseMark         *sql.Stmt
 
 	behind map[int64]struct{} // ids of the rooms whose index may be behind their records
 }
@@ -71,6 +72,9 @@ func newWriter(ctx context.Context, db *sql.DB, cfg *Config) (*writer, error) {
 		{&w.setIndexed, `INSERT OR REPLACE INTO indexed VALUES (?, ?)`},
 		{&w.indexable, `SELECT kind, ref, body FROM records WHERE key >= ? AND key <= ? ORDER BY key LIMIT ?`},
 		{&w.now, selectNow},
+		{&w.countMarks, `SELECT count(*) FROM marks WHERE room = ?`},
+		{&w.addMark, `INSERT INTO marks VALUES (?, ?, ?, ?)`},
+		{&w.raiseMark, `UPDATE marks SET read = max(read, ?), delivered = max(delivered, ?) WHERE room = ? AND who = ?`},
 		{&w.addText, `INSERT INTO texts (rowid, body) VALUES (?, ?)`},
 		{&w.dropText, `INSERT INTO texts (texts, rowid, body) VALUES ('delete', ?, ?)`},
 		{&w.secure, `INSERT INTO texts (texts, rank) VALUES ('secure-delete', ?)`},

@@ -45,6 +45,7 @@ func slashHelp() string {
   /edit [N] TEXT, /delete [N]  your last line, or the one with number N
   /react [N] EMOJI, /unreact [N] EMOJI  to what was said last
   /hand up, /hand down  ask to be heard
+  /read [ROOM]  how far everybody has read
   /search QUERY  lines of the first room, as in "trunkline help search"
   /resync N|head  show what there is from line N on again, or skip to the newest
   /msg NAME TEXT  say something to somebody alone, who sees it in the room @you,NAME
@@ -282,11 +283,18 @@ func (c *conversation) readEvents(ctx context.Context) error {
 			c.tell(nil)
 			c.out.print(resumed(c.session, e.Kept))
 			continue
+		case *chat.Marked:
+			if !c.out.asJSON { // a person asks with /read
+				continue
+			}
 		}
 		if s, ok := e.(*chat.Signal); ok && s.Kind == chat.SignalTyping && !c.out.asJSON {
 			continue // a line for each would bury what is said
 		}
 		c.out.print(eventOf(e))
+		if pos, ok := chat.PositionOf(e); ok {
+			c.client.MarkRead(e.RoomName(), pos)
+		}
 		r, ok := e.(*chat.Rejected)
 		if ok && r.Request == chat.RequestPublish {
 			c.refuse()
@@ -403,6 +411,8 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 		c.search(ctx, words)
 	case "resync":
 		c.resync(ctx, words)
+	case "read":
+		c.showMarks(ctx, room)
 	case "join":
 		c.join(ctx, room)
 	case "msg":
@@ -466,6 +476,18 @@ func (c *conversation) search(ctx context.Context, query string) {
 		return
 	}
 	printHits(c.out, res)
+}
+
+// showMarks prints how far everybody has come in a room.
+func (c *conversation) showMarks(ctx context.Context, room string) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	res, err := chat.Marks.Call(ctx, c.session, &chat.MarksRequest{Room: room})
+	if err != nil {
+		c.out.complain("read: " + err.Error())
+		return
+	}
+	c.out.print(&marksEvent{"marks", room, res.Marks, res.More})
 }
 
 // reject prints that a request was not carried out, unless the reason is the end of the session.

@@ -244,6 +244,8 @@ func eventOf(e chat.Event) event {
 		return &leftEvent{"left", e.Room}
 	case *chat.Signal:
 		return &signalEvent{"signal", e.Room, e.Who, string(e.Kind)}
+	case *chat.Marked:
+		return &marksEvent{"marks", e.Room, e.Marks, e.Stale}
 	case *chat.Gap:
 		return &gapEvent{"gap", e.Room, e.After.Seq, e.Code.String(), e.Reason, e.Epoch, e.Head, e.First}
 	}

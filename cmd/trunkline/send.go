@@ -114,7 +114,7 @@ type sending struct {
 
 // run says all lines, and returns when each has its answer.
 func (s *sending) run(session *transport.Session, lines lineReader) error {
-	client, err := chat.NewClient(s.patience.ctx, session, chat.ClientConfig{})
+	client, err := chat.NewClient(s.patience.ctx, session, chat.ClientConfig{NoDelivered: true})
 	if err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func (x Rejected_Request) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Rejected_Request.Descriptor instead.
 func (Rejected_Request) EnumDescriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{8, 0}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type Presence_State int32
@@ -189,7 +189,7 @@ func (x Presence_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Presence_State.Descriptor instead.
 func (Presence_State) EnumDescriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{12, 0}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{13, 0}
 }
 
 // Cursor is the position of the last record that a client has: it wants those after it.
@@ -551,7 +551,7 @@ func (x *Entry) GetRef() uint64 {
 // Received tells how much of what counts has been consumed, and so lets more be sent.
 type Received struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sum of the lengths of the bodies of all RECORD, PRESENCE and MEMBERS
+	// The sum of the lengths of the bodies of all RECORD, PRESENCE, MEMBERS and MARKS
 	// frames that were consumed on this stream. It never falls.
 	Bytes         uint64 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -595,6 +595,78 @@ func (x *Received) GetBytes() uint64 {
 	return 0
 }
 
+// Mark says how far the client's identity has come in a room that the session has joined. Nothing answers it.
+type Mark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Room  []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	// In which the seqs are positions.
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Of the newest record that was read. 0: nothing is said.
+	Read uint64 `protobuf:"varint,3,opt,name=read,proto3" json:"read,omitempty"`
+	// Of the newest that the client has taken in. What was read has been.
+	Delivered     uint64 `protobuf:"varint,4,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mark) Reset() {
+	*x = Mark{}
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mark) ProtoMessage() {}
+
+func (x *Mark) ProtoReflect() protoreflect.Message {
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mark.ProtoReflect.Descriptor instead.
+func (*Mark) Descriptor() ([]byte, []int) {
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Mark) GetRoom() []byte {
+	if x != nil {
+		return x.Room
+	}
+	return nil
+}
+
+func (x *Mark) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Mark) GetRead() uint64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
+func (x *Mark) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
 // Joined answers JOIN; the room's records and presence follow.
 type Joined struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -617,7 +689,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[6]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +701,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[6]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +714,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{6}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Joined) GetRoom() []byte {
@@ -704,7 +776,7 @@ type Left struct {
 
 func (x *Left) Reset() {
 	*x = Left{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[7]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -716,7 +788,7 @@ func (x *Left) String() string {
 func (*Left) ProtoMessage() {}
 
 func (x *Left) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[7]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -729,7 +801,7 @@ func (x *Left) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Left.ProtoReflect.Descriptor instead.
 func (*Left) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{7}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Left) GetRoom() []byte {
@@ -763,7 +835,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[8]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +847,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[8]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +860,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{8}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Rejected) GetRequest() Rejected_Request {
@@ -863,7 +935,7 @@ type PubAck struct {
 
 func (x *PubAck) Reset() {
 	*x = PubAck{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[9]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +947,7 @@ func (x *PubAck) String() string {
 func (*PubAck) ProtoMessage() {}
 
 func (x *PubAck) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[9]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +960,7 @@ func (x *PubAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PubAck.ProtoReflect.Descriptor instead.
 func (*PubAck) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{9}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PubAck) GetRoom() []byte {
@@ -941,7 +1013,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[10]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1025,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[10]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1038,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{10}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Record) GetRoom() []byte {
@@ -1020,7 +1092,7 @@ type Line struct {
 
 func (x *Line) Reset() {
 	*x = Line{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[11]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1104,7 @@ func (x *Line) String() string {
 func (*Line) ProtoMessage() {}
 
 func (x *Line) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[11]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1117,7 @@ func (x *Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Line.ProtoReflect.Descriptor instead.
 func (*Line) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{11}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Line) GetFrom() string {
@@ -1115,7 +1187,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[12]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1199,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[12]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1212,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{12}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Presence) GetRoom() []byte {
@@ -1206,7 +1278,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[13]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1290,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[13]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1303,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{13}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Members) GetRoom() []byte {
@@ -1266,7 +1338,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[14]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1350,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[14]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1363,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{14}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Signal) GetRoom() []byte {
@@ -1320,7 +1392,7 @@ type Signaled struct {
 
 func (x *Signaled) Reset() {
 	*x = Signaled{}
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[15]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1404,7 @@ func (x *Signaled) String() string {
 func (*Signaled) ProtoMessage() {}
 
 func (x *Signaled) ProtoReflect() protoreflect.Message {
-	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[15]
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1417,7 @@ func (x *Signaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signaled.ProtoReflect.Descriptor instead.
 func (*Signaled) Descriptor() ([]byte, []int) {
-	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{15}
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Signaled) GetRoom() []byte {
@@ -1367,6 +1439,129 @@ func (x *Signaled) GetKind() SignalKind {
 		return x.Kind
 	}
 	return SignalKind_SIGNAL_KIND_UNSPECIFIED
+}
+
+// Marks says how far identities have come. Marks only rise.
+type Marks struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Room  []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	Marks []*Marks_Of            `protobuf:"bytes,2,rep,name=marks,proto3" json:"marks,omitempty"`
+	// Others have risen that are not named: who wants to know asks for all of them.
+	Stale         bool `protobuf:"varint,3,opt,name=stale,proto3" json:"stale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Marks) Reset() {
+	*x = Marks{}
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Marks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Marks) ProtoMessage() {}
+
+func (x *Marks) ProtoReflect() protoreflect.Message {
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Marks.ProtoReflect.Descriptor instead.
+func (*Marks) Descriptor() ([]byte, []int) {
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Marks) GetRoom() []byte {
+	if x != nil {
+		return x.Room
+	}
+	return nil
+}
+
+func (x *Marks) GetMarks() []*Marks_Of {
+	if x != nil {
+		return x.Marks
+	}
+	return nil
+}
+
+func (x *Marks) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+type Marks_Of struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Who   string                 `protobuf:"bytes,1,opt,name=who,proto3" json:"who,omitempty"`
+	// Seqs; 0: none.
+	Read          uint64 `protobuf:"varint,2,opt,name=read,proto3" json:"read,omitempty"`
+	Delivered     uint64 `protobuf:"varint,3,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Marks_Of) Reset() {
+	*x = Marks_Of{}
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Marks_Of) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Marks_Of) ProtoMessage() {}
+
+func (x *Marks_Of) ProtoReflect() protoreflect.Message {
+	mi := &file_chat_internal_chatpb_chat_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Marks_Of.ProtoReflect.Descriptor instead.
+func (*Marks_Of) Descriptor() ([]byte, []int) {
+	return file_chat_internal_chatpb_chat_proto_rawDescGZIP(), []int{17, 0}
+}
+
+func (x *Marks_Of) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *Marks_Of) GetRead() uint64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
+func (x *Marks_Of) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
 }
 
 var File_chat_internal_chatpb_chat_proto protoreflect.FileDescriptor
@@ -1399,7 +1594,12 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\x04R\x04kind\x12\x10\n" +
 	"\x03ref\x18\x04 \x01(\x04R\x03ref\" \n" +
 	"\bReceived\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\x9e\x01\n" +
+	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"b\n" +
+	"\x04Mark\x12\x12\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04read\x18\x03 \x01(\x04R\x04read\x12\x1c\n" +
+	"\tdelivered\x18\x04 \x01(\x04R\tdelivered\"\x9e\x01\n" +
 	"\x06Joined\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -1476,7 +1676,15 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\bSignaled\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x10\n" +
 	"\x03who\x18\x02 \x01(\tR\x03who\x121\n" +
-	"\x04kind\x18\x03 \x01(\x0e2\x1d.trunkline.chat.v1.SignalKindR\x04kind*u\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1d.trunkline.chat.v1.SignalKindR\x04kind\"\xae\x01\n" +
+	"\x05Marks\x12\x12\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\x121\n" +
+	"\x05marks\x18\x02 \x03(\v2\x1b.trunkline.chat.v1.Marks.OfR\x05marks\x12\x14\n" +
+	"\x05stale\x18\x03 \x01(\bR\x05stale\x1aH\n" +
+	"\x02Of\x12\x10\n" +
+	"\x03who\x18\x01 \x01(\tR\x03who\x12\x12\n" +
+	"\x04read\x18\x02 \x01(\x04R\x04read\x12\x1c\n" +
+	"\tdelivered\x18\x03 \x01(\x04R\tdelivered*u\n" +
 	"\n" +
 	"SignalKind\x12\x1b\n" +
 	"\x17SIGNAL_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -1497,7 +1705,7 @@ func file_chat_internal_chatpb_chat_proto_rawDescGZIP() []byte {
 }
 
 var file_chat_internal_chatpb_chat_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_chat_internal_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_chat_internal_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_chat_internal_chatpb_chat_proto_goTypes = []any{
 	(SignalKind)(0),       // 0: trunkline.chat.v1.SignalKind
 	(Rejected_Request)(0), // 1: trunkline.chat.v1.Rejected.Request
@@ -1508,31 +1716,35 @@ var file_chat_internal_chatpb_chat_proto_goTypes = []any{
 	(*Publish)(nil),       // 6: trunkline.chat.v1.Publish
 	(*Entry)(nil),         // 7: trunkline.chat.v1.Entry
 	(*Received)(nil),      // 8: trunkline.chat.v1.Received
-	(*Joined)(nil),        // 9: trunkline.chat.v1.Joined
-	(*Left)(nil),          // 10: trunkline.chat.v1.Left
-	(*Rejected)(nil),      // 11: trunkline.chat.v1.Rejected
-	(*PubAck)(nil),        // 12: trunkline.chat.v1.PubAck
-	(*Record)(nil),        // 13: trunkline.chat.v1.Record
-	(*Line)(nil),          // 14: trunkline.chat.v1.Line
-	(*Presence)(nil),      // 15: trunkline.chat.v1.Presence
-	(*Members)(nil),       // 16: trunkline.chat.v1.Members
-	(*Signal)(nil),        // 17: trunkline.chat.v1.Signal
-	(*Signaled)(nil),      // 18: trunkline.chat.v1.Signaled
+	(*Mark)(nil),          // 9: trunkline.chat.v1.Mark
+	(*Joined)(nil),        // 10: trunkline.chat.v1.Joined
+	(*Left)(nil),          // 11: trunkline.chat.v1.Left
+	(*Rejected)(nil),      // 12: trunkline.chat.v1.Rejected
+	(*PubAck)(nil),        // 13: trunkline.chat.v1.PubAck
+	(*Record)(nil),        // 14: trunkline.chat.v1.Record
+	(*Line)(nil),          // 15: trunkline.chat.v1.Line
+	(*Presence)(nil),      // 16: trunkline.chat.v1.Presence
+	(*Members)(nil),       // 17: trunkline.chat.v1.Members
+	(*Signal)(nil),        // 18: trunkline.chat.v1.Signal
+	(*Signaled)(nil),      // 19: trunkline.chat.v1.Signaled
+	(*Marks)(nil),         // 20: trunkline.chat.v1.Marks
+	(*Marks_Of)(nil),      // 21: trunkline.chat.v1.Marks.Of
 }
 var file_chat_internal_chatpb_chat_proto_depIdxs = []int32{
 	3,  // 0: trunkline.chat.v1.Join.cursor:type_name -> trunkline.chat.v1.Cursor
 	7,  // 1: trunkline.chat.v1.Publish.entries:type_name -> trunkline.chat.v1.Entry
 	3,  // 2: trunkline.chat.v1.Publish.expect_head:type_name -> trunkline.chat.v1.Cursor
 	1,  // 3: trunkline.chat.v1.Rejected.request:type_name -> trunkline.chat.v1.Rejected.Request
-	14, // 4: trunkline.chat.v1.Record.lines:type_name -> trunkline.chat.v1.Line
+	15, // 4: trunkline.chat.v1.Record.lines:type_name -> trunkline.chat.v1.Line
 	2,  // 5: trunkline.chat.v1.Presence.state:type_name -> trunkline.chat.v1.Presence.State
 	0,  // 6: trunkline.chat.v1.Signal.kind:type_name -> trunkline.chat.v1.SignalKind
 	0,  // 7: trunkline.chat.v1.Signaled.kind:type_name -> trunkline.chat.v1.SignalKind
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	21, // 8: trunkline.chat.v1.Marks.marks:type_name -> trunkline.chat.v1.Marks.Of
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_chat_internal_chatpb_chat_proto_init() }
@@ -1544,14 +1756,14 @@ func file_chat_internal_chatpb_chat_proto_init() {
 		(*Join_Cursor)(nil),
 		(*Join_Last)(nil),
 	}
-	file_chat_internal_chatpb_chat_proto_msgTypes[11].OneofWrappers = []any{}
+	file_chat_internal_chatpb_chat_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chat_internal_chatpb_chat_proto_rawDesc), len(file_chat_internal_chatpb_chat_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
