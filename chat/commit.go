@@ -68,16 +68,29 @@ func (r *room) admit(batch []*request) []*request {
 // sift rejects the entries of a request that its session may not append.
 func (r *room) sift(req *request) {
 	var verb Verb // of the entry before, which nearly always is that of all
-	var refusal *Error
+	var denied *Error
 	req.entries = slices.DeleteFunc(req.entries, func(e Entry) bool {
 		if v := e.Kind.verb(); v != verb {
-			verb, refusal = v, r.srv.refuseByTable(r.name, &r.known.Settings, req.session.peer, req.session.who, v)
+			verb, denied = v, r.srv.refuseByTable(r.name, &r.known.Settings, req.session.peer, req.session.who, v)
 		}
-		if refusal != nil {
-			req.conn.answer(rejectedPublish(r.wire, e.ID, refusal))
+		refusal := denied
+		if refusal == nil && e.Kind == KindText && !req.paced {
+			refusal = r.refuseHaste(req.session)
 		}
-		return refusal != nil
+		if refusal == nil || r.hasAlready(&e) {
+			return false
+		}
+		req.conn.answer(rejectedPublish(r.wire, e.ID, refusal))
+		return true
 	})
+	req.paced = true
+}
+
+// hasAlready says whether the entry's id has been used: then it is the log that answers, for who is told that a message was refused
+// must not find it in the log (C3).
+func (r *room) hasAlready(e *Entry) bool {
+	_, found, err := r.srv.cfg.Log.Find(r.srv.ctx, r.name, []Entry{*e})
+	return err == nil && len(found) == 1 && found[0].Known != nil
 }
 
 // append appends r.entries, which are batch's, and goes after what another server has appended meanwhile: that may have changed

@@ -40,6 +40,7 @@ func (srv *Server) handleOrder(mux *rpc.Mux) {
 	rpc.Handle(mux, Unban, srv.unban)
 	rpc.Handle(mux, Mute, srv.mute)
 	rpc.Handle(mux, Unmute, srv.unmute)
+	rpc.Handle(mux, SetSlow, srv.setSlow)
 }
 
 const (

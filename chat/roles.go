@@ -23,6 +23,7 @@ const (
 	verbMode  // duplex or half-duplex
 	verbFloor // give and take it
 	verbSync  // set a synchronization point
+	verbSlow  // say how fast people may speak
 	verbDefaultRole
 	verbDeleteRoom
 )
@@ -71,6 +72,8 @@ func (v Verb) rule() rule {
 		return rule{"chair the floor", RoleChair, VerbJoin, false}
 	case verbSync:
 		return rule{"set a synchronization point", RoleChair, VerbJoin, false}
+	case verbSlow:
+		return rule{"slow people down", RoleChair, VerbJoin, false}
 	case verbDefaultRole:
 		return rule{"set the default role", RoleOwner, VerbJoin, false}
 	case verbDeleteRoom:

@@ -29,6 +29,7 @@ give_roles                       -     -         -       x      x      x      jo
 set_the_mode                     -     -         -       x      x      x      join
 chair_the_floor                  -     -         -       x      x      x      join
 set_a_synchronization_point      -     -         -       x      x      x      join
+slow_people_down                 -     -         -       x      x      x      join
 set_the_default_role             -     -         -       -      x      x      join
 delete_the_room                  -     -         -       -      x      x      join
 unknown                          -     -         -       -      -      -      -

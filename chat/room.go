@@ -51,6 +51,7 @@ type room struct {
 	unruly     bool        // that has changed, and nobody was taken out for it yet
 	syncTimer  *time.Timer // for when a synchronization point's time is up
 	deleted    bool        // likewise, because the room was deleted
+	paces      paces       // of who speaks, if it is slow
 	freed      int         // references that memberships held which ended on the way
 
 	raised   map[string]raisedMark // since marks were kept and shown last
@@ -88,6 +89,7 @@ type request struct {
 	resync  bool              // requestJoin: of a member, whose records go on from there
 	entries []Entry           // requestPublish
 	cost    int               // requestPublish: of the entries
+	paced   bool              // requestPublish: the entries have been counted for Slow
 	judged  bool              // requestPublish: some of the entries refer to texts, or a head is expected
 	expect  *Position         // requestPublish: the head that is, or nil
 	how     ending            // requestEnd

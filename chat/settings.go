@@ -20,6 +20,7 @@ type Settings struct {
 	Roles   map[string]Role     `json:"roles,omitempty"`
 	Bans    map[string]Sanction `json:"bans,omitempty"`  // also such as are over
 	Mutes   map[string]Sanction `json:"mutes,omitempty"` // likewise
+	Slow    *Slow               `json:"slow,omitempty"`  // nil: everyone as fast as they like
 }
 
 // A Role is what an identity is in a room.
@@ -97,6 +98,8 @@ func (s *Settings) Apply(by string, c *Change) {
 		put(&s.Mutes, c.Who, Sanction{Until: c.Until, By: by, Reason: c.Reason})
 	case ChangeUnmute:
 		delete(s.Mutes, c.Who)
+	case ChangeSlow:
+		s.Slow = c.Slow
 	case ChangeCreate:
 		*s = Settings{}
 		if c.Settings != nil {
@@ -124,6 +127,7 @@ type Change struct {
 	Role     Role       `json:"role,omitempty"`
 	Until    time.Time  `json:"until,omitzero"` // zero: for good
 	Reason   string     `json:"reason,omitempty"`
+	Slow     *Slow      `json:"slow,omitempty"`
 	Settings *Settings  `json:"settings,omitempty"`
 }
 
@@ -142,6 +146,7 @@ const (
 	ChangeUnban       ChangeKind = "unban"  // Who
 	ChangeMute        ChangeKind = "mute"   // Who, Until, Reason
 	ChangeUnmute      ChangeKind = "unmute" // Who
+	ChangeSlow        ChangeKind = "slow"   // Slow; none: as fast as they like
 )
 
 // A snapshot is what the log keeps of a room beside its records.

@@ -48,6 +48,11 @@ func (e *changedEvent) did() string {
 		return "muted " + e.Who + untilAndWhy(e.Until, e.Reason)
 	case chat.ChangeUnmute:
 		return "taken the mute of " + e.Who + " back"
+	case chat.ChangeSlow:
+		if e.Slow == nil {
+			return "let everyone speak as fast as they like"
+		}
+		return "slowed the room, to " + e.Slow.String()
 	}
 	return fmt.Sprintf("changed the room (%s)", e.What)
 }

@@ -77,6 +77,11 @@ func orders() []*order {
 		{name: "unmute", args: "NAME", line: "take a mute back", who: true, least: 1, most: 1, request: func(room string, args []string, _ end) roomCall {
 			return calling(chat.Unmute, &chat.UnsanctionRequest{Room: room, Who: args[0]})
 		}},
+		{name: "slow", args: "N/TIME", line: "let each member say N messages in a TIME, as in 3/10s; or off", least: 1, most: 1, checkLast: checkSlow,
+			request: func(room string, args []string, _ end) roomCall {
+				slow, _ := parseSlow(args[0]) // has been checked
+				return calling(chat.SetSlow, &chat.SetSlowRequest{Room: room, Messages: slow.Messages, PerMs: slow.PerMs})
+			}},
 		{name: "sync", args: "POINT [NAME,…]", line: "set a synchronization point, and wait until those have come so far", least: 1, most: 2,
 			request: func(room string, args []string, _ end) roomCall {
 				req := &chat.SetSyncPointRequest{Room: room, Name: args[0]}
@@ -126,6 +131,25 @@ func checkSeq(arg string) error {
 		return usagef("a line's number is 1 or more, and not %q", arg)
 	}
 	return nil
+}
+
+// parseSlow reads "3/10s", or "off" for no Slow.
+func parseSlow(arg string) (chat.Slow, error) {
+	if arg == "off" {
+		return chat.Slow{}, nil
+	}
+	count, per, _ := strings.Cut(arg, "/")
+	n, err := strconv.Atoi(count)
+	d, wrong := time.ParseDuration(per)
+	if err != nil || wrong != nil || n < 1 || d < time.Millisecond {
+		return chat.Slow{}, usagef("%q is no pace: it looks like 3/10s, for 3 messages in 10 seconds, or is off", arg)
+	}
+	return chat.Slow{Messages: n, PerMs: d.Milliseconds()}, nil
+}
+
+func checkSlow(arg string) error {
+	_, err := parseSlow(arg)
+	return err
 }
 
 // call checks the arguments, and returns what they ask for. An error is a *usageError.
@@ -183,6 +207,7 @@ const orderHelp = `examples:
   trunkline room kick ops mallory "cool down"
   trunkline room ban ops mallory spam --for 24h
   trunkline room mute ops mallory --until 2030-01-02T15:04:05Z
+  trunkline room slow ops 3/10s                 each member says 3 messages in 10 seconds
   trunkline room sync ops handover alice,bob    a point in the log, once both have come so far
 
 All who are in the room are told, and who did it. It prints where that stands in the room's log.

@@ -39,6 +39,12 @@ func TestWhatIsTypedBehindASlash(t *testing.T) {
 		"ban 1h":                     {[]string{"1h"}, end{}}, // a name like any other
 		"ban B!":                     nil,
 		"unmute":                     nil,
+		"slow 3/10s":                 {[]string{"3/10s"}, end{}},
+		"slow off":                   {[]string{"off"}, end{}},
+		"slow 3":                     nil,
+		"slow 0/10s":                 nil,
+		"slow 3/-10s":                nil,
+		"slow 3/1ns":                 nil,
 		"topic":                      nil,
 	} {
 		name, rest, _ := strings.Cut(text, " ")
@@ -101,6 +107,8 @@ func TestLinesOfChanges(t *testing.T) {
 	for want, e := range map[string]event{
 		"* lobby: bob has created the room":                            changedBy(chat.Change{What: chat.ChangeCreate}),
 		"* lobby: bob has created the room: tea":                       changedBy(chat.Change{What: chat.ChangeCreate, Settings: &chat.Settings{Topic: "tea"}}),
+		"* lobby: bob has slowed the room, to 3 in 10s":                changedBy(chat.Change{What: chat.ChangeSlow, Slow: &chat.Slow{Messages: 3, PerMs: 10_000}}),
+		"* lobby: bob has let everyone speak as fast as they like":     changedBy(chat.Change{What: chat.ChangeSlow}),
 		"* lobby: bob has deleted the room":                            changedBy(chat.Change{What: chat.ChangeDelete}),
 		"* lobby: bob has made eve chair":                              changedBy(chat.Change{What: chat.ChangeRole, Who: "eve", Role: chat.RoleChair}),
 		"* lobby: bob has given eve the default role":                  changedBy(chat.Change{What: chat.ChangeRole, Who: "eve"}),

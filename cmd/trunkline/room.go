@@ -248,6 +248,9 @@ func shownRoom(res *chat.ShowResponse, now time.Time) string {
 		}
 	}
 	line("all others: %s", s.RoleOf(""))
+	if s.Slow != nil {
+		line("slow: %s", s.Slow)
+	}
 	for _, kind := range []struct {
 		did  string
 		list map[string]chat.Sanction
