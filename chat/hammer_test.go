@@ -29,7 +29,7 @@ func TestC1C4AHammer(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	a := &anvil{shown: make(map[place]chat.Message), said: make(map[string]place)}
-	log := chat.NewMemoryLog(chat.MemoryLogConfig{MaxRoomRecords: 1000})
+	log := newLog()
 	cfg := chat.Config{Log: log, Authorize: a.authorize, Administrator: administrators("root")}
 	bubble(t, cfg, func(t *testing.T, h *house) {
 		h.chat.SetBigRoom(15, 10)
@@ -38,7 +38,7 @@ func TestC1C4AHammer(t *testing.T) {
 		for i := range anvilRooms {
 			root.join(roomName(i), chat.Live())
 		}
-		slow := h.client(h.net.Dial(h.srv, "root", transport.Config{}), "slow") // reads nothing until the others have gone
+		slow := h.client(h.net.Dial(h.srv, "root", transport.Config{}), "slow") // reads nothing until the others have gone, of a log that keeps it all
 		require.NoError(t, slow.Join(t.Context(), roomName(0), chat.Live()))
 		var wg sync.WaitGroup
 		for i := range sessions {
