@@ -100,7 +100,7 @@ func (l *link) endWorkers() {
 	l.workers.waits.Broadcast()
 }
 
-// A fifo is a queue in a slice, which it uses again once it is empty.
+// A fifo is a queue in a slice, whose beginning is used again when half of it has been taken: it may never become empty.
 type fifo struct {
 	items []*quic.Stream
 	next  int
@@ -108,7 +108,14 @@ type fifo struct {
 
 func (f *fifo) empty() bool { return f.next == len(f.items) }
 
-func (f *fifo) push(str *quic.Stream) { f.items = append(f.items, str) }
+func (f *fifo) push(str *quic.Stream) {
+	if len(f.items) == cap(f.items) && f.next > len(f.items)/2 {
+		n := copy(f.items, f.items[f.next:])
+		clear(f.items[n:])
+		f.items, f.next = f.items[:n], 0
+	}
+	f.items = append(f.items, str)
+}
 
 func (f *fifo) pop() *quic.Stream {
 	str := f.items[f.next]
