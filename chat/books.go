@@ -32,6 +32,8 @@ type draft struct {
 	ref  uint64
 	text string
 	head *Position // that is expected; nil: any
+	// The grant under which it is published; 0: none.
+	grant uint64
 }
 
 // A pending request has no answer yet.

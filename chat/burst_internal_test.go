@@ -108,7 +108,7 @@ func testActorWrites(t *testing.T) {
 					entries = appendEntry(entries, strconv.Itoa(n), string(bytes.Repeat([]byte{'x'}, 1+random.IntN(2000))), KindText, 0)
 					n++
 				}
-				frame := appendPublish(nil, []string{"a", "b"}[random.IntN(2)], Producer{byte(i + 1)}, entries, nil)
+				frame := appendPublish(nil, []string{"a", "b"}[random.IntN(2)], Producer{byte(i + 1)}, entries, 0, nil)
 				_, body, err := transport.NewFrameReader(bytes.NewReader(frame)).ReadFrame(srv.limit)
 				assert.NoError(t, err)
 				assert.NoError(t, c.publish(context.Background(), body))

@@ -129,6 +129,7 @@ func (r *room) changeSettings(by string, decide func(s *Settings) (*Change, *Err
 		after.Settings.Apply(by, c)
 		if c.What == ChangeDelete {
 			after.Gone, after.Sync = r.head+1, syncState{}
+			after.Floor = clearedFloor(now.Floor) // or the end of a request would be a record of a room that is gone
 		}
 		if n := after.Settings.size(); n > maxSettings && n > now.Settings.size() {
 			return nil, errorf(rpc.ResourceExhausted, "the room's settings have no place for more: the limit is %d bytes", maxSettings)

@@ -81,6 +81,7 @@ type Client struct {
 	place  chan struct{} // closed when there may be place for another request; nil if nobody waits
 	closed bool          // nothing more is asked
 	ids    uint64        // message ids made so far
+	grants map[string]uint64
 }
 
 // clientRoom is where a client is in a room it has joined.
@@ -225,10 +226,27 @@ func (c *Client) publish(ctx context.Context, room string, d draft) (string, err
 		return "", errorf(rpc.AlreadyExists, "the message id waits for its acknowledgement")
 	}
 	c.nth++
+	d.grant = c.grants[room]
 	m := unacked{d, c.nth, room}
 	c.unacked[d.id] = m
 	c.out.publishLocked(&m)
 	return d.id, nil
+}
+
+// UseGrant has what is published in room from now on published under that grant of its floor, see [Lease]; 0: none. A text
+// that needs the floor is rejected with [rpc.FailedPrecondition] if the grant is not this session's, or does not hold any more: also
+// one that was in flight when it ended, and is published again.
+func (c *Client) UseGrant(room string, grant uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if grant == 0 {
+		delete(c.grants, room)
+		return
+	}
+	if c.grants == nil {
+		c.grants = make(map[string]uint64)
+	}
+	c.grants[room] = grant
 }
 
 // Unacknowledged returns how many messages wait for their [*Sent] or [*Rejected].

@@ -20,6 +20,7 @@ const (
 
 	publishProducer protowire.Number = 2
 	publishEntries  protowire.Number = 3
+	publishGrant    protowire.Number = 4
 	publishExpect   protowire.Number = 6
 
 	cursorEpoch protowire.Number = 1
@@ -54,6 +55,7 @@ const (
 // A publishHeader is what a PUBLISH has beside its entries.
 type publishHeader struct {
 	room, producer []byte
+	grant          uint64
 	expects        bool // the head below
 	head           Position
 }
@@ -67,6 +69,8 @@ func decodePublish(body []byte) (h publishHeader, err error) {
 			h.room = f.Bytes
 		case f.Number == publishProducer && f.IsBytes:
 			h.producer = f.Bytes
+		case f.Number == publishGrant && !f.IsBytes:
+			h.grant = f.Varint
 		case f.Number == publishExpect && f.IsBytes:
 			h.expects = true
 			err = cmp.Or(err, decodeCursor(f.Bytes, &h.head))
@@ -130,8 +134,8 @@ func appendEntry(dst []byte, id, body string, kind Kind, ref uint64) []byte {
 }
 
 // appendPublish appends a whole PUBLISH with entries that have been encoded. expect may be nil.
-func appendPublish(dst []byte, room string, producer Producer, entries []byte, expect *Position) []byte {
-	n := wire.SizeBytes(len(room)) + wire.SizeBytes(len(producer)) + len(entries)
+func appendPublish(dst []byte, room string, producer Producer, entries []byte, grant uint64, expect *Position) []byte {
+	n := wire.SizeBytes(len(room)) + wire.SizeBytes(len(producer)) + len(entries) + wire.SizeVarint(grant)
 	cursor := 0
 	if expect != nil {
 		cursor = wire.SizeVarint(expect.Epoch) + wire.SizeVarint(expect.Seq)
@@ -141,6 +145,7 @@ func appendPublish(dst []byte, room string, producer Producer, entries []byte, e
 	dst = wire.AppendBytes(dst, fieldRoom, room)
 	dst = wire.AppendBytes(dst, publishProducer, producer[:])
 	dst = append(dst, entries...)
+	dst = wire.AppendVarint(dst, publishGrant, grant)
 	if expect != nil {
 		dst = wire.AppendLength(dst, publishExpect, cursor)
 		dst = wire.AppendVarint(dst, cursorEpoch, expect.Epoch)

@@ -53,19 +53,25 @@ func TestGoldenBytesByHand(t *testing.T) {
 		{
 			"publish", framePublish,
 			&chatpb.Publish{Room: []byte("r"), Producer: producer[:], Entries: []*chatpb.Entry{{MessageId: []byte("i"), Body: []byte("hi")}, {MessageId: []byte("j"), Kind: 2, Ref: 7}}},
-			appendPublish(nil, "r", producer, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "j", "", KindDelete, 7), nil),
+			appendPublish(nil, "r", producer, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "j", "", KindDelete, 7), 0, nil),
 			"05270a017212103031323334353637383961626364656" + "61a070a0169120268691a070a016a18022007",
 		},
 		{
 			"publish at a head", framePublish,
 			&chatpb.Publish{Room: []byte("r"), Producer: producer[:], Entries: []*chatpb.Entry{{MessageId: []byte("i"), Body: []byte("hi")}}, ExpectHead: &chatpb.Cursor{Epoch: 1, Seq: 300}},
-			appendPublish(nil, "r", producer, appendEntry(nil, "i", "hi", KindText, 0), &Position{1, 300}),
+			appendPublish(nil, "r", producer, appendEntry(nil, "i", "hi", KindText, 0), 0, &Position{1, 300}),
 			"05250a017212103031323334353637383961626364656" + "61a070a0169120268693205080110ac02",
+		},
+		{
+			"publish under a grant", framePublish,
+			&chatpb.Publish{Room: []byte("r"), Producer: producer[:], Entries: []*chatpb.Entry{{MessageId: []byte("i"), Body: []byte("hi")}}, Grant: 300},
+			appendPublish(nil, "r", producer, appendEntry(nil, "i", "hi", KindText, 0), 300, nil),
+			"05210a017212103031323334353637383961626364656" + "61a070a01691202686920ac02",
 		},
 		{
 			"publish at the beginning", framePublish,
 			&chatpb.Publish{Room: []byte("r"), Producer: producer[:], ExpectHead: &chatpb.Cursor{}},
-			appendPublish(nil, "r", producer, nil, &Position{}),
+			appendPublish(nil, "r", producer, nil, 0, &Position{}),
 			"05170a0172121030313233343536373839616263646566" + "3200",
 		},
 		{"received", frameReceived, &chatpb.Received{Bytes: 65536}, appendReceived(nil, 65536), "070408808004"},
@@ -93,8 +99,8 @@ func TestGoldenBytesByHand(t *testing.T) {
 // The decoders and the generated ones must agree on every input: in whether it is well-formed, and what it says.
 
 func FuzzPublishAsGenerated(f *testing.F) {
-	f.Add(appendPublish(nil, "r", Producer{1}, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "", "", KindEdit, 1<<40), nil)[2:])
-	f.Add(appendPublish(nil, "r", Producer{1}, appendEntry(nil, "i", "hi", KindText, 0), &Position{300, 7})[2:])
+	f.Add(appendPublish(nil, "r", Producer{1}, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "", "", KindEdit, 1<<40), 7, nil)[2:])
+	f.Add(appendPublish(nil, "r", Producer{1}, appendEntry(nil, "i", "hi", KindText, 0), 0, &Position{300, 7})[2:])
 	f.Add([]byte("\x32\x02\x08\x01\x32\x02\x10\x02"))
 	addHostile(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -116,6 +122,7 @@ func FuzzPublishAsGenerated(f *testing.F) {
 		}
 		require.Equal(t, string(want.GetRoom()), string(h.room))
 		require.Equal(t, string(want.GetProducer()), string(h.producer))
+		require.Equal(t, want.GetGrant(), h.grant)
 		require.Equal(t, want.GetExpectHead() != nil, h.expects)
 		require.Equal(t, Position{want.GetExpectHead().GetEpoch(), want.GetExpectHead().GetSeq()}, h.head)
 		require.Len(t, decoded, len(want.GetEntries()))

@@ -21,6 +21,7 @@ func (r *room) commit() {
 	if len(r.batch) == 0 {
 		return
 	}
+	r.tickFloor() // a batch may follow another without the actor's looking up
 	batch := r.admit(r.batch)
 	if len(batch) > 0 {
 		began := time.Now()
@@ -54,7 +55,10 @@ func (r *room) admit(batch []*request) []*request {
 			continue
 		}
 		n := len(req.entries)
-		if r.sift(req); len(req.entries) == 0 || req.expect != nil && len(req.entries) < n {
+		if r.sift(req); len(req.entries) > 0 {
+			r.siftByFloor(req)
+		}
+		if len(req.entries) == 0 || req.expect != nil && len(req.entries) < n {
 			r.rejectAll(req, errNotWhole()) // what is left
 			continue
 		}

@@ -238,7 +238,7 @@ func (c *conn) publish(ctx context.Context, body []byte) error {
 	var name []byte // room for rejections, which outlive the frame: one copy, or many entries would make many
 	f := wire.Over(body)
 	for {
-		req := &request{kind: requestPublish}
+		req := &request{kind: requestPublish, grant: h.grant}
 		more := true
 		for more && req.cost < maxPiece {
 			var e wireEntry

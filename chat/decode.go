@@ -113,8 +113,10 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		if !ok {
 			return nil, nil
 		}
-		if rpc.Code(m.GetCode()) == rpc.Unavailable {
+		switch rpc.Code(m.GetCode()) {
+		case rpc.Unavailable, rpc.FailedPrecondition: // the latter, if it was appended under a grant that has ended since
 			c.doubt(asked)
+		default:
 		}
 	case request == RequestJoin:
 		r, in := c.rooms[room]
@@ -347,6 +349,12 @@ func (r *clientRoom) special(l *line, pos Position, t time.Time) Event {
 			return &Changed{Room: r.name, Position: pos, By: r.from, Time: t, Change: c}
 		}
 	default:
+	}
+	if l.kind == KindFloor {
+		if e := floorEvent(l.body); e != nil { // else it is a later version's
+			e.Room, e.Position, e.Time = r.name, pos, t
+			return e
+		}
 	}
 	return &Unknown{Room: r.name, Position: pos, From: r.from, Time: t, Kind: l.kind, Ref: l.ref}
 }

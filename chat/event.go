@@ -10,14 +10,14 @@ import (
 
 // An Event is what [Client.Next] returns: a [*Joined], [*Message], [*Edited], [*Deleted], [*Reacted], [*Erased], [*Changed], [*Unknown], [*Marked],
 // [*Sent], [*Rejected], [*Presence], [*Members], [*Signal] or [*Left], all of a room, or of the whole client [*Detached] or [*Resumed], after
-// which there may be a [*Gap] in a room.
+// which there may be a [*Gap] in a room. What becomes of the floor of a room is a [*Floor].
 type Event interface {
 	// RoomName returns the room that it happened in; "" for what concerns all.
 	RoomName() string
 }
 
 // PositionOf returns the position of the record that an event is: a [*Message], [*Edited], [*Deleted], [*Reacted], [*Erased],
-// [*Changed] or [*Unknown]. Those of a room come in the order of the log, and with what [*Sent] tells of there is one for each (C4).
+// [*Changed], [*Floor] or [*Unknown]. Those of a room come in the order of the log, and with what [*Sent] tells of there is one for each (C4).
 func PositionOf(e Event) (p Position, ok bool) {
 	switch e := e.(type) {
 	case *Message:
@@ -33,6 +33,8 @@ func PositionOf(e Event) (p Position, ok bool) {
 	case *Changed:
 		return e.Position, true
 	case *SyncPoint:
+		return e.Position, true
+	case *Floor:
 		return e.Position, true
 	case *Unknown:
 		return e.Position, true

@@ -15,7 +15,7 @@ import (
 
 // publishAt is publish for it: the entries are one request, and what is wrong with one is wrong with all.
 func (c *conn) publishAt(ctx context.Context, h *publishHeader, refusal *Error, body []byte) error {
-	req := &request{kind: requestPublish, judged: true, expect: &h.head}
+	req := &request{kind: requestPublish, judged: true, expect: &h.head, grant: h.grant}
 	var ids []string
 	var refusals []*Error
 	whole := true

@@ -58,3 +58,10 @@ func (srv *Server) Unconfirmed() (n uint64) {
 	}
 	return n
 }
+
+// DeleteInRoom deletes a room.
+func DeleteInRoom(srv *Server, name string) {
+	_ = srv.do(srv.ctx, name, func(r *room) {
+		_, _ = r.changeSettings("root", func(*Settings) (*Change, *Error) { return &Change{What: ChangeDelete}, nil })
+	})
+}

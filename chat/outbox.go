@@ -29,6 +29,7 @@ type outbox struct {
 	queued  *[]byte // frames, in order; nil when there are none
 	entries *[]byte // of the PUBLISH that follows them, in room; nil likewise
 	room    string  // of entries
+	grant   uint64  // likewise
 	writing bool    // the goroutine runs
 	ending  bool    // the half ends behind all that is queued, or has ended
 	ended   bool
@@ -101,20 +102,20 @@ func (o *outbox) queueLocked(t transport.FrameType, m proto.Message) {
 	o.startLocked()
 }
 
-// queueEntryLocked queues an entry, in one PUBLISH with those before it where they are of one room and no head is expected.
+// queueEntryLocked queues an entry, in one PUBLISH with those before it where they are of one room and grant, and no head is expected.
 func (o *outbox) queueEntryLocked(room string, d *draft) {
 	if d.head != nil {
 		o.sealLocked()
 		b := o.queuedLocked()
-		*b = appendPublish(*b, room, o.c.cfg.Producer, appendEntry(nil, d.id, d.text, d.kind, d.ref), d.head)
+		*b = appendPublish(*b, room, o.c.cfg.Producer, appendEntry(nil, d.id, d.text, d.kind, d.ref), d.grant, d.head)
 		o.startLocked()
 		return
 	}
-	if o.room != room || bufferLen(o.entries)+len(d.id)+len(d.text) > maxEntries {
+	if o.room != room || o.grant != d.grant || bufferLen(o.entries)+len(d.id)+len(d.text) > maxEntries {
 		o.sealLocked()
 	}
 	if o.entries == nil {
-		o.entries, o.room = newWriteBuffer(), room
+		o.entries, o.room, o.grant = newWriteBuffer(), room, d.grant
 	}
 	*o.entries = appendEntry(*o.entries, d.id, d.text, d.kind, d.ref)
 	o.startLocked()
@@ -126,7 +127,7 @@ func (o *outbox) sealLocked() {
 		return
 	}
 	b := o.queuedLocked()
-	*b = appendPublish(*b, o.room, o.c.cfg.Producer, *o.entries, nil)
+	*b = appendPublish(*b, o.room, o.c.cfg.Producer, *o.entries, o.grant, nil)
 	freeWriteBuffer(o.entries)
 	o.entries = nil
 }

@@ -81,8 +81,11 @@ func (h *house) startAt(addr *net.UDPAddr, log chat.Log) {
 	h.t.Helper()
 	h.chat = chat.NewServer(chat.Config{Log: log, Domain: h.net.Authority().Domain()})
 	h.t.Cleanup(h.chat.Close)
+	mux := rpc.NewMux(rpc.Config{})
+	chat.Register(mux, h.chat)
 	h.srv = h.net.Listen(transport.Config{PacketConn: h.net.ConnAt(addr), Handlers: map[transport.StreamType]transport.Handler{
 		transport.StreamChat: h.chat.ServeStream,
+		transport.StreamRPC:  mux.ServeStream,
 	}})
 }
 

@@ -58,6 +58,9 @@ type room struct {
 	marksDue <-chan time.Time      // when they are next; nil: none have risen
 	unshown  bool                  // some were not shown
 
+	floor *roomFloor
+	joins uint64 // how many there were
+
 	mu      sync.RWMutex // guards what follows, which only the actor changes
 	ring    ring
 	head    uint64   // seq of the newest record on the ring, or before it
@@ -97,6 +100,8 @@ type request struct {
 	sub     *subscription     // requestLost
 	do      func()            // requestDo
 	signal  chatpb.SignalKind // requestSignal
+
+	grant uint64 // requestPublish: under which they are published; 0: none
 }
 
 // A member is one session in the room.
@@ -113,6 +118,7 @@ type request struct {
 type member struct {
 	held bool
 	sub  *subscription // nil when held or waiting
+	join uint64        // which of the room's joins has made it a member last
 
 	own ownRecords // what the stream has published itself; guarded by room.mu
 
@@ -173,6 +179,7 @@ func (r *room) run() {
 	})
 	defer stop()
 	defer r.syncTimer.Stop()
+	defer func() { r.floor.stop() }()
 	for {
 		select {
 		case req := <-r.mail:
@@ -185,7 +192,8 @@ func (r *room) run() {
 				continue
 			}
 			_ = r.refresh() // has logged its failure; the next look finds out
-			if n := r.takeFreed(); n > 0 && r.srv.unref(r, n) {
+			r.tickFloor()
+			if n := r.takeFreed(); n != 0 && r.srv.unref(r, n) {
 				r.keepMarks()
 				return
 			}
@@ -193,7 +201,13 @@ func (r *room) run() {
 			r.showChanges()
 		case <-r.syncTimer.C:
 			r.tendSync()
-			if n := r.takeFreed(); n > 0 && r.srv.unref(r, n) {
+			if n := r.takeFreed(); n != 0 && r.srv.unref(r, n) {
+				r.keepMarks()
+				return
+			}
+		case <-r.floor.due():
+			r.tickFloor()
+			if n := r.takeFreed(); n != 0 && r.srv.unref(r, n) {
 				r.keepMarks()
 				return
 			}
@@ -234,6 +248,7 @@ func (r *room) work(req *request) (last bool) {
 		}
 		r.commit()
 		r.tendSync()
+		r.tickFloor()
 		return r.srv.unref(r, done+r.takeFreed())
 	}
 }
@@ -342,6 +357,9 @@ func (r *room) join(req *request) (freed int) {
 	r.mu.Unlock()
 	sub := &subscription{room: r, conn: req.conn, member: m, who: req.session.who, next: next, cursor: r.ring.end(), lagging: next <= r.head}
 	m.sub = sub
+	r.joins++
+	m.join = r.joins
+	r.floorJoined(req.session, req.own.producer)
 	sub.place = len(r.subs)
 	r.subs = append(r.subs, sub)
 	req.conn.answer(reply{kind: frameJoined, room: r.wire, sub: sub, instead: instead, pos: Position{Epoch: state.Epoch()}, head: state.Head, first: state.First})
@@ -389,6 +407,7 @@ func (r *room) end(req *request) (freed int) {
 		return r.remove(req.session, m, chatpb.Presence_STATE_LOST)
 	case req.how == endLost && !m.held:
 		m.held = true
+		r.floorLost(req.session)
 		r.held.Add(1)
 		r.srv.counters.vanished.Add(1)
 		r.identities[req.session.who].held++
@@ -401,6 +420,7 @@ func (r *room) end(req *request) (freed int) {
 func (r *room) remove(s *session, m *member, state chatpb.Presence_State) (freed int) {
 	r.unsubscribe(m)
 	delete(r.members, s)
+	r.floorEnded(s, state == chatpb.Presence_STATE_LEFT)
 	r.sessions.Add(-1)
 	s.disclaim(r.name)
 	id := r.identities[s.who]

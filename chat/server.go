@@ -92,6 +92,7 @@ type Server struct {
 	producer   Producer      // of the records that the server makes
 	changes    atomic.Uint64 // how many it has made
 	generation atomic.Uint64 // of what Authorize has answered; from 1
+	draining   atomic.Bool
 
 	bigRoom, smallRoom int // the constants, but for tests
 
@@ -123,6 +124,10 @@ func NewServer(cfg Config) *Server {
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	return srv
 }
+
+// Drain says that the server goes away, before the transport is shut down: those who have the floor of a room, or wait for it, go
+// with it, and have come to no end. They find that as it was when the next server serves the log, if they are there in time.
+func (srv *Server) Drain() { srv.draining.Store(true) }
 
 // Close ends all chat streams with a reset and stops the rooms at once, and waits until
 // both are done. To end in order, shut the transport down first. The log stays open.

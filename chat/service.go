@@ -50,6 +50,7 @@ const maxTopic = 1024
 func Register(mux *rpc.Mux, srv *Server) {
 	rpc.Handle(mux, Show, srv.show)
 	rpc.Handle(mux, SetTopic, srv.setTopic)
+	registerFloor(mux, srv)
 	rpc.Handle(mux, History, srv.history)
 	srv.handleLifecycle(mux)
 	rpc.Handle(mux, Search, srv.search)

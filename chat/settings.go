@@ -21,6 +21,9 @@ type Settings struct {
 	Bans    map[string]Sanction `json:"bans,omitempty"`  // also such as are over
 	Mutes   map[string]Sanction `json:"mutes,omitempty"` // likewise
 	Slow    *Slow               `json:"slow,omitempty"`  // nil: everyone as fast as they like
+
+	Mode  Mode          `json:"mode,omitempty"` // "" is Duplex
+	Floor FloorSettings `json:"floor,omitzero"`
 }
 
 // A Role is what an identity is in a room.
@@ -107,6 +110,13 @@ func (s *Settings) Apply(by string, c *Change) {
 		}
 	case ChangeDelete:
 		*s = Settings{}
+	case ChangeMode:
+		if c.Mode != "" {
+			s.Mode = c.Mode
+		}
+		if c.Floor != nil {
+			s.Floor = *c.Floor
+		}
 	case ChangeKick:
 	}
 }
@@ -129,6 +139,9 @@ type Change struct {
 	Reason   string     `json:"reason,omitempty"`
 	Slow     *Slow      `json:"slow,omitempty"`
 	Settings *Settings  `json:"settings,omitempty"`
+
+	Mode  Mode           `json:"mode,omitempty"`
+	Floor *FloorSettings `json:"floor,omitempty"`
 }
 
 // A ChangeKind says what has been changed.
@@ -147,13 +160,15 @@ const (
 	ChangeMute        ChangeKind = "mute"   // Who, Until, Reason
 	ChangeUnmute      ChangeKind = "unmute" // Who
 	ChangeSlow        ChangeKind = "slow"   // Slow; none: as fast as they like
+	ChangeMode        ChangeKind = "mode"   // Mode, Floor: those of them that have changed
 )
 
 // A snapshot is what the log keeps of a room beside its records.
 type snapshot struct {
 	Settings Settings  `json:"settings"`
 	Sync     syncState `json:"sync,omitzero"`
-	Gone     uint64    `json:"gone,omitempty"` // seq of the record by which the room was deleted last; it is there again with the next
+	Gone     uint64    `json:"gone,omitempty"`  // seq of the record by which the room was deleted last; it is there again with the next
+	Floor    []byte    `json:"floor,omitempty"` // see package floor; none before somebody has asked for it
 }
 
 func (s *snapshot) encode() []byte {

@@ -38,6 +38,16 @@ func Restart(encoded []byte, settings Settings, epoch uint64, now time.Time) (*F
 	return &Floor{settings: settings, s: s}, nil
 }
 
+// Clear returns an encoded state without its requests. The numbers of grants and requests go on from where they are.
+func Clear(encoded []byte) ([]byte, error) {
+	s, err := decodeState(encoded)
+	if err != nil {
+		return nil, err
+	}
+	cleared := state{epoch: s.epoch, last: s.last, grant: s.grant}
+	return cleared.encode(nil), nil
+}
+
 // begin makes what is of this run of the server as it is at its beginning.
 func (s *state) begin(now time.Time) {
 	s.chair, s.chairGone, s.asked = false, now, nil

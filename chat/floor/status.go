@@ -65,6 +65,18 @@ func (f *Floor) Request(id uint64) (RequestStatus, bool) {
 	return s, true
 }
 
+// RequestOf returns the request of a session.
+func (f *Floor) RequestOf(session Session) (RequestStatus, bool) {
+	var id uint64
+	f.s.all(func(r *request, _ State) bool {
+		if r.session == session && session != (Session{}) {
+			id = r.id
+		}
+		return id == 0
+	})
+	return f.Request(id)
+}
+
 func (f *Floor) status(r *request, is State) RequestStatus {
 	s := RequestStatus{Request: r.id, State: is, Who: r.who, By: r.by, Priority: r.priority, Text: r.text, Lost: r.gone == lost}
 	if is == Granted {

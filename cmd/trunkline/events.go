@@ -90,6 +90,20 @@ type recordEvent struct {
 	Time time.Time `json:"time"`
 }
 
+type floorEvent struct {
+	Type   string   `json:"type"` // "floor"
+	Room   string   `json:"room"`
+	Seq    uint64   `json:"seq"`
+	State  string   `json:"state"` // what has become of the request of who; "please": who asks the holder for the floor
+	Who    string   `json:"who"`
+	Holder string   `json:"holder"` // after it; "": nobody
+	Grant  uint64   `json:"grant"`
+	Queue  []string `json:"queue"` // after it, the next first
+	By     string   `json:"by,omitempty"`
+	Why    string   `json:"why"`
+	Reason string   `json:"reason,omitempty"`
+}
+
 type unknownEvent struct {
 	recordEvent // "unknown": a record of a later version's kind
 
@@ -226,6 +240,8 @@ func eventOf(e chat.Event) event {
 		return &changedEvent{recordEvent{"changed", e.Room, e.Position.Seq, e.By, e.Time}, e.Change}
 	case *chat.SyncPoint:
 		return syncEvent(e)
+	case *chat.Floor:
+		return newFloorEvent(e)
 	case *chat.Unknown:
 		return &unknownEvent{recordEvent{"unknown", e.Room, e.Position.Seq, e.From, e.Time}, e.Kind}
 	case *chat.Sent:

@@ -228,6 +228,7 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 		case s := <-a.signals:
 			healthy.Shutdown()
 			log.Info("draining", "signal", s.String(), "timeout", *drain)
+			rooms.Drain()
 			return a.drain(ctx, srv, *drain)
 		}
 	}

@@ -413,6 +413,8 @@ type Publish struct {
 	Producer []byte `protobuf:"bytes,2,opt,name=producer,proto3" json:"producer,omitempty"`
 	// In the order in which they are appended.
 	Entries []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// The number of the grant of the floor under which they are published; 0: none.
+	Grant uint64 `protobuf:"varint,4,opt,name=grant,proto3" json:"grant,omitempty"`
 	// The room's head that the sender expects: else nothing is appended. Epoch 0: whatever the epoch.
 	ExpectHead    *Cursor `protobuf:"bytes,6,opt,name=expect_head,json=expectHead,proto3" json:"expect_head,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -468,6 +470,13 @@ func (x *Publish) GetEntries() []*Entry {
 		return x.Entries
 	}
 	return nil
+}
+
+func (x *Publish) GetGrant() uint64 {
+	if x != nil {
+		return x.Grant
+	}
+	return 0
 }
 
 func (x *Publish) GetExpectHead() *Cursor {
@@ -1580,13 +1589,14 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x06resync\x18\x05 \x01(\bR\x06resyncB\x06\n" +
 	"\x04from\"\x1b\n" +
 	"\x05Leave\x12\x12\n" +
-	"\x04room\x18\x01 \x01(\fR\x04room\"\xb5\x01\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\"\xc5\x01\n" +
 	"\aPublish\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x1a\n" +
 	"\bproducer\x18\x02 \x01(\fR\bproducer\x122\n" +
-	"\aentries\x18\x03 \x03(\v2\x18.trunkline.chat.v1.EntryR\aentries\x12:\n" +
+	"\aentries\x18\x03 \x03(\v2\x18.trunkline.chat.v1.EntryR\aentries\x12\x14\n" +
+	"\x05grant\x18\x04 \x01(\x04R\x05grant\x12:\n" +
 	"\vexpect_head\x18\x06 \x01(\v2\x19.trunkline.chat.v1.CursorR\n" +
-	"expectHeadJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06\"`\n" +
+	"expectHeadJ\x04\b\x05\x10\x06\"`\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\fR\tmessageId\x12\x12\n" +

@@ -1,0 +1,253 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+// ErrLeaseLost is the cause with which the context of a [Lease] ends that was not released: it was revoked, or passed on, or could not
+// be renewed in time.
+var ErrLeaseLost = errors.New("chat: the lease of the floor is lost")
+
+// A LeaseConfig configures a [Lease]. The zero value works.
+type LeaseConfig struct {
+	// Producer has the lease survive a restart of the server. Default: none. A chat client's lease has the client's, if it has one.
+	Producer Producer
+
+	// Priority is "lowest" to "highest", and Reason at most 256 bytes that all see, see [FloorRequest].
+	Priority, Reason string
+}
+
+// A Lease is the floor of a room, held. While it is, it renews its grant. Its context ends with it, by the holder's own clock: before
+// the server gives the floor to somebody else, as long as the two clocks run at the same speed. Who does something elsewhere
+// under a lease, which must not be done by two, gives its number, and that place refuses a number below one that it has seen.
+type Lease struct {
+	session  *transport.Session
+	room     string
+	producer []byte
+	grant    uint64
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	done     chan struct{} // closed when it renews no more
+
+	mu    sync.Mutex // guards what follows
+	until time.Time  // the zero Time is never
+	timer *time.Timer
+}
+
+// leaseRetry is how long a lease waits before it asks again what could not be asked.
+const leaseRetry = time.Second
+
+// leaseCheck is how often it looks whether a grant still holds that need not be renewed.
+const leaseCheck = 10 * time.Second
+
+// Acquire waits for the floor of a room, for as long as ctx allows; when that ends first the request is given up. An error with
+// [rpc.Aborted] says that the request has come to its end without being granted: a chair has denied it, say. The session need not be in
+// the room, but it must be a member's.
+func Acquire(ctx context.Context, session *transport.Session, room string, cfg LeaseConfig) (*Lease, error) {
+	l := newLease(session, room, cfg)
+	req := &FloorRequest{Room: room, Priority: cfg.Priority, Reason: cfg.Reason, Producer: l.producer}
+	var number uint64
+	for {
+		// Asked again after each failure: the server may have restarted, and has to be told who is there.
+		asked := time.Now()
+		res, err := RequestFloor.Call(ctx, session, req)
+		if err == nil {
+			number = res.Request // another one, if that has ended while nobody could tell
+			if res.State == FloorGranted {
+				l.hold(res, asked)
+				return l, nil
+			}
+			if err = l.await(ctx, number); err == nil {
+				continue // it is granted: the next answer says for how long
+			}
+		}
+		if !passing(err) || ctx.Err() != nil || session.Context().Err() != nil {
+			if number != 0 && rpc.CodeOf(err) != rpc.Aborted {
+				l.giveUp(ctx, number)
+			}
+			return nil, err
+		}
+		if !pause(ctx, leaseRetry) {
+			l.giveUp(ctx, number)
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// Hold makes a lease of a grant that the session has, because the floor was passed to it, say. The error is
+// [rpc.FailedPrecondition] if the grant is not this session's.
+func Hold(ctx context.Context, session *transport.Session, room string, grant uint64, cfg LeaseConfig) (*Lease, error) {
+	l := newLease(session, room, cfg)
+	asked := time.Now()
+	res, err := RenewFloor.Call(ctx, session, &FloorRenewal{Room: room, Grant: grant, Producer: l.producer})
+	if err != nil {
+		return nil, err
+	}
+	l.hold(res, asked)
+	return l, nil
+}
+
+func newLease(session *transport.Session, room string, cfg LeaseConfig) *Lease {
+	l := &Lease{session: session, room: room, done: make(chan struct{})}
+	if cfg.Producer != (Producer{}) {
+		l.producer = cfg.Producer[:]
+	}
+	return l
+}
+
+// passing says whether it is worth asking again.
+func passing(err error) bool {
+	switch rpc.CodeOf(err) {
+	case rpc.Unavailable, rpc.Unknown:
+		return true
+	default:
+		return errors.Is(err, io.EOF)
+	}
+}
+
+// pause waits, and says whether ctx has let it.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// await waits until a request is granted, or is no more: an error with rpc.Aborted.
+func (l *Lease) await(ctx context.Context, number uint64) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	statuses, err := WatchFloor.Call(ctx, l.session, &FloorQuery{Room: l.room})
+	if err != nil {
+		return err
+	}
+	defer statuses.Close()
+	for {
+		st, err := statuses.Recv()
+		if err != nil {
+			return err
+		}
+		switch {
+		case st.Holder != nil && st.Holder.Request == number:
+			return nil
+		case !waits(st.Queue, number) && !waits(st.Pending, number):
+			return rpc.Errorf(rpc.Aborted, "the request for the floor has ended: it was denied, or given up")
+		}
+	}
+}
+
+func waits(all []FloorParticipant, number uint64) bool {
+	for i := range all {
+		if all[i].Request == number {
+			return true
+		}
+	}
+	return false
+}
+
+// giveUp takes a request back that nobody waits for any more.
+func (l *Lease) giveUp(ctx context.Context, number uint64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseRetry)
+	defer cancel()
+	_, _ = ReleaseFloor.Call(ctx, l.session, &FloorRelease{Room: l.room, Request: number}) // else its grant lapses, or ends with the session
+}
+
+// hold begins to hold a grant, by an answer to what was asked then.
+func (l *Lease) hold(res *FloorResponse, asked time.Time) {
+	l.grant = res.Grant
+	l.ctx, l.cancel = context.WithCancelCause(l.session.Context())
+	l.extend(res, asked)
+	go l.renew()
+}
+
+func (l *Lease) extend(res *FloorResponse, asked time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = time.Time{}
+	if res.ForMs == 0 {
+		return
+	}
+	l.until = asked.Add(time.Duration(res.ForMs) * time.Millisecond)
+	if l.timer == nil {
+		l.timer = time.AfterFunc(time.Until(l.until), l.lapse)
+	} else {
+		l.timer.Reset(time.Until(l.until))
+	}
+}
+
+// lapse ends the lease if it has not been renewed.
+func (l *Lease) lapse() {
+	l.mu.Lock()
+	over := !l.until.IsZero() && !time.Now().Before(l.until)
+	l.mu.Unlock()
+	if over {
+		l.cancel(fmt.Errorf("%w: it was not renewed in time", ErrLeaseLost))
+	}
+}
+
+// Until returns until when the lease holds if it cannot be renewed; the zero Time is for ever.
+func (l *Lease) Until() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.until
+}
+
+// Grant returns the number of the grant, which is above those of all grants before it.
+func (l *Lease) Grant() uint64 { return l.grant }
+
+// Context returns a context that ends with the lease. Its cause is [ErrLeaseLost], or that of the session's, or
+// [context.Canceled] after Release.
+func (l *Lease) Context() context.Context { return l.ctx }
+
+// renew renews the grant until the context ends.
+func (l *Lease) renew() {
+	defer close(l.done)
+	for pause(l.ctx, l.patience()) {
+		asked := time.Now()
+		res, err := RenewFloor.Call(l.ctx, l.session, &FloorRenewal{Room: l.room, Grant: l.grant, Producer: l.producer})
+		switch {
+		case err == nil:
+			l.extend(res, asked)
+		case !passing(err) && l.ctx.Err() == nil:
+			l.cancel(fmt.Errorf("%w: %w", ErrLeaseLost, err))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+}
+
+// patience returns when the next renewal is due: in time for two that fail.
+func (l *Lease) patience() time.Duration {
+	until := l.Until()
+	if until.IsZero() {
+		return leaseCheck
+	}
+	return max(min(time.Until(until)/3, leaseCheck), leaseRetry/10)
+}
+
+// Release gives the floor back. Nothing is done under the lease any more when it is called: the context ends first. The
+// floor is free, or somebody else's, when it returns nil, and also if the lease had been lost.
+func (l *Lease) Release(ctx context.Context) error {
+	l.cancel(context.Canceled)
+	<-l.done
+	_, err := ReleaseFloor.Call(ctx, l.session, &FloorRelease{Room: l.room, Grant: l.grant})
+	if rpc.CodeOf(err) == rpc.FailedPrecondition {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,383 @@
+package chat
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/trunkline-go/trunkline/chat/floor"
+	"github.com/trunkline-go/trunkline/rpc"
+)
+
+// floorRetry is when a floor is looked after again whose records could not be appended.
+const floorRetry = time.Second
+
+// A roomFloor is the floor of a room, in its actor. A room has one once somebody has asked for it.
+type roomFloor struct {
+	*floor.Floor
+	encoded []byte    // as the log has it
+	known   *snapshot // of the room: those settings it has
+	dirty   bool      // who is there may have changed
+	at      time.Time // when something is due; the zero Time is never
+	timer   *time.Timer
+	busy    bool                     // it has a request, and holds a reference to the room
+	watched map[*session]func() bool // sessions with requests whose end is being watched for, and how that is ended
+	views   map[*floorView]struct{}
+}
+
+// due returns a channel that has a token when something is due.
+func (f *roomFloor) due() <-chan time.Time {
+	if f == nil {
+		return nil
+	}
+	return f.timer.C
+}
+
+func (f *roomFloor) stop() {
+	if f == nil {
+		return
+	}
+	f.timer.Stop()
+	for _, end := range f.watched {
+		end()
+	}
+}
+
+// useFloor returns the room's floor, as the log has it.
+func (r *room) useFloor() (*roomFloor, *Error) {
+	if r.floor == nil || !bytes.Equal(r.floor.encoded, r.known.Floor) {
+		if refusal := r.loadFloor(); refusal != nil {
+			return nil, refusal
+		}
+	}
+	return r.floor, nil
+}
+
+// loadFloor takes the floor from the log: at first, and after another server has changed it.
+func (r *room) loadFloor() *Error {
+	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
+	if err == nil {
+		err = r.know(&state)
+	}
+	if err != nil {
+		return r.refusal("read", err)
+	}
+	now, settings := time.Now(), r.known.Settings.floorSettings()
+	var fl *floor.Floor
+	if r.known.Floor == nil {
+		fl = floor.New(settings, max(state.Epoch(), 1), now)
+	} else if fl, err = floor.Restart(r.known.Floor, settings, state.Epoch(), now); err != nil {
+		r.srv.log.Error("the floor cannot be read", "room", r.name, "err", err)
+		return errorf(rpc.Internal, "the room's floor cannot be read")
+	}
+	f := r.floor
+	if f == nil {
+		f = &roomFloor{timer: time.NewTimer(time.Hour), watched: make(map[*session]func() bool), views: make(map[*floorView]struct{})}
+		f.timer.Stop()
+		r.floor = f
+	}
+	f.Floor, f.encoded, f.known, f.dirty = fl, r.known.Floor, r.known, true
+	for s, m := range r.members {
+		if m.sub != nil {
+			f.Present(floorParty(s, m.own.producer))
+		}
+	}
+	r.armFloor(now)
+	return nil
+}
+
+// clearedFloor returns the floor of a room that is deleted: nobody has it or wants it, and its numbers go on.
+func clearedFloor(encoded []byte) []byte {
+	cleared, err := floor.Clear(encoded)
+	if err != nil { // it is of no use to who comes later, either
+		return nil
+	}
+	return cleared
+}
+
+// floorParty returns the party that a session is to a floor. What its producer is others are not told: its hash is as good.
+func floorParty(s *session, producer Producer) floor.Party {
+	p := floor.Party{Who: s.who, Session: floor.Session(s.id)}
+	if producer != (Producer{}) {
+		hash := sha256.Sum256(append([]byte("trunkline floor "), producer[:]...))
+		p.Producer = floor.Producer(hash[:16])
+	}
+	return p
+}
+
+// tickFloor does what is due with the floor, if there is one.
+func (r *room) tickFloor() {
+	f := r.floor
+	if f == nil || r.known == nil || r.srv.draining.Load() {
+		return
+	}
+	now := time.Now()
+	if !bytes.Equal(f.encoded, r.known.Floor) {
+		if r.loadFloor() != nil { // has logged it
+			f.at = now.Add(floorRetry)
+			f.timer.Reset(floorRetry)
+			return
+		}
+	}
+	if f.known != r.known {
+		f.known, f.dirty = r.known, true
+		f.Configure(r.known.Settings.floorSettings(), now)
+		f.changed()
+	}
+	if f.dirty {
+		f.dirty = false
+		f.Chair(r.hasChair(), now)
+		r.armFloor(now)
+	}
+	if !f.at.IsZero() && !now.Before(f.at) {
+		_, _, _ = r.decideFloor(func(now time.Time) (floor.Decision, error) { return f.Due(now), nil }) // has logged its failure
+	}
+}
+
+// hasChair says whether an appointed chair is there.
+func (r *room) hasChair() bool {
+	for who, id := range r.identities {
+		if id.live > 0 && r.known.Settings.RoleOf(who) == RoleChair {
+			return true
+		}
+	}
+	return false
+}
+
+// decideFloor has the floor decide something, appends the records, and makes it true. It returns the position of each.
+func (r *room) decideFloor(decide func(now time.Time) (floor.Decision, error)) (floor.Decision, []Position, *Error) {
+	f, refusal := r.useFloor()
+	if refusal != nil {
+		return floor.Decision{}, nil, refusal
+	}
+	now := time.Now()
+	d, err := decide(now)
+	if err != nil {
+		return d, nil, floorRefusal(err)
+	}
+	if len(d.Transitions) == 0 {
+		f.Commit(d)
+		r.armFloor(now)
+		return d, nil, nil
+	}
+	positions, refusal := r.appendFloor(f, &d)
+	if refusal != nil {
+		r.srv.log.Warn("the floor was not changed", "room", r.name, "err", refusal)
+		r.armFloor(now)
+		if d := now.Add(floorRetry); !f.at.IsZero() && f.at.Before(d) {
+			f.at = d
+			f.timer.Reset(floorRetry)
+		}
+		return d, nil, refusal
+	}
+	r.armFloor(now)
+	f.changed()
+	return d, positions, nil
+}
+
+// changed has those who watch the floor look again.
+func (f *roomFloor) changed() {
+	for view := range f.views {
+		select {
+		case view.look <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// appendFloor appends what a decision makes, in one step, and shows it (C2, C5).
+func (r *room) appendFloor(f *roomFloor, d *floor.Decision) ([]Position, *Error) {
+	after := *r.known
+	after.Floor = d.Encode()
+	encoded := after.encode()
+	entries := make([]Entry, len(d.Transitions))
+	for i := range d.Transitions {
+		t := &d.Transitions[i]
+		by := t.By
+		if by == "" {
+			by = t.Who
+		}
+		entries[i] = Entry{From: by, Producer: r.srv.producer, ID: strconv.FormatUint(r.srv.changes.Add(1), 36), Kind: KindFloor, Body: t.Encode()}
+	}
+	for range maxConflicts {
+		results, err := r.srv.cfg.Log.Append(r.srv.ctx, r.name, r.head, entries, encoded)
+		if _, conflict := errors.AsType[*ConflictError](err); conflict {
+			before := r.known
+			if err := r.refresh(); err != nil {
+				return nil, r.refusal("refresh", err)
+			}
+			if r.known != before { // it was decided by what is not so any more
+				return nil, errorf(rpc.Unavailable, "the room has changed")
+			}
+			continue
+		}
+		if err != nil {
+			refusal := r.refusal("change the floor", err)
+			if _, known := errors.AsType[*Error](err); known {
+				return nil, refusal
+			}
+			_ = r.refresh() // has logged its failure
+			if !bytes.Equal(r.known.Floor, after.Floor) {
+				return nil, errorf(rpc.Unavailable, "the floor may or may not have been changed")
+			}
+			// It has, and refresh has shown it.
+			f.Commit(*d)
+			f.encoded, f.known = r.known.Floor, r.known
+			return nil, nil
+		}
+		r.known, r.snapshot = &after, encoded
+		f.Commit(*d)
+		f.encoded, f.known = after.Floor, r.known
+		positions := make([]Position, len(results))
+		for i, res := range results {
+			positions[i] = res.Position
+			r.events = append(r.events, r.recordEvent(&Record{Position: res.Position, Entry: entries[i], Time: res.Time}))
+		}
+		r.showEvents()
+		return positions, nil
+	}
+	return nil, errorf(rpc.Unavailable, "too many servers append to the room")
+}
+
+// armFloor has the floor looked after when something is due, and keeps the room for as long as somebody has or wants it.
+func (r *room) armFloor(now time.Time) {
+	f := r.floor
+	at, ok := f.NextDeadline(now)
+	f.at = at
+	if ok {
+		f.timer.Reset(at.Sub(now))
+	} else {
+		f.timer.Stop()
+	}
+	switch busy := !f.Idle(); {
+	case busy && !f.busy:
+		f.busy = true
+		r.freed--
+	case !busy && f.busy:
+		f.busy = false
+		r.freed++
+		for s, end := range f.watched {
+			end()
+			delete(f.watched, s)
+		}
+	}
+}
+
+// floorRefusal makes what a floor refuses an error of the room's.
+func floorRefusal(err error) *Error {
+	e, ok := errors.AsType[*floor.Error](err)
+	if !ok {
+		return errorf(rpc.Internal, "the floor does not say why")
+	}
+	code := rpc.FailedPrecondition
+	switch e.Code {
+	case floor.Invalid:
+		code = rpc.InvalidArgument
+	case floor.Exists:
+		code = rpc.AlreadyExists
+	case floor.Full:
+		code = rpc.ResourceExhausted
+	case floor.NotFound:
+		code = rpc.NotFound
+	case floor.Malformed:
+		code = rpc.Internal
+	case floor.Precondition:
+	}
+	return errorf(code, "%s", e.Reason)
+}
+
+// floorJoined follows a JOIN: after a restart of the server the session may have had the floor, or have waited for it.
+func (r *room) floorJoined(s *session, producer Producer) {
+	if r.floor == nil && r.known.Floor == nil {
+		return
+	}
+	if f, refusal := r.useFloor(); refusal == nil { // else it has been logged, and the next one finds out
+		f.dirty = true
+		f.Present(floorParty(s, producer))
+		r.armFloor(time.Now())
+	}
+}
+
+// floorLost follows the loss of a session's connection.
+func (r *room) floorLost(s *session) {
+	if f := r.floor; f != nil {
+		now := time.Now()
+		f.dirty = true
+		f.Lost(floor.Session(s.id), now)
+		r.armFloor(now)
+	}
+}
+
+// floorEnded follows the end of a membership, or of a session. One that has not ended in order may come back to another
+// server, or to this one when that has forgotten it: it has the grace. So has everyone while the server drains.
+func (r *room) floorEnded(s *session, inOrder bool) {
+	if !inOrder || r.srv.draining.Load() {
+		r.floorLost(s)
+		return
+	}
+	if f := r.floor; f != nil {
+		now := time.Now()
+		f.dirty = true
+		f.Ended(floor.Session(s.id), true, now)
+		r.armFloor(now)
+	}
+}
+
+// watchForEnd has the floor told when a session ends that has a request, for it need not be a member.
+func (r *room) watchForEnd(s *session) {
+	f := r.floor
+	if f.watched[s] != nil || f.Idle() {
+		return
+	}
+	f.watched[s] = context.AfterFunc(s.ctx, func() {
+		inOrder := endOf(context.Cause(s.ctx)) == endLeft
+		_ = r.srv.do(r.srv.ctx, r.name, func(r *room) { r.floorEnded(s, inOrder) }) // fails when the server is closed
+	})
+}
+
+// siftByFloor rejects those entries of a request that need the floor, if its session does not have it (C5).
+func (r *room) siftByFloor(req *request) {
+	half := r.known.Settings.Mode == HalfDuplex
+	if !half && req.grant == 0 {
+		return
+	}
+	f, refusal := r.useFloor()
+	if refusal == nil {
+		if f.MayPublish(floor.Session(req.session.id), req.grant) {
+			return
+		}
+		refusal = f.refusePublish(half, req.grant)
+	}
+	req.entries = slices.DeleteFunc(req.entries, func(e Entry) bool {
+		if !e.Kind.needsFloor() {
+			return false
+		}
+		req.conn.answer(rejectedPublish(r.wire, e.ID, refusal))
+		return true
+	})
+}
+
+// needsFloor says whether a record of the kind is speech.
+func (k Kind) needsFloor() bool { return k == KindText || k == KindEdit }
+
+// refusePublish says who has the floor, and how to get it, to who does not.
+func (f *roomFloor) refusePublish(half bool, grant uint64) *Error {
+	holds := "nobody has the floor"
+	if h := f.Status(time.Now()).Holder; h != nil {
+		holds = h.Who + " has the floor"
+		if grant == h.Grant {
+			holds += ", in another session"
+		}
+	}
+	switch {
+	case !half:
+		return errorf(rpc.FailedPrecondition, "grant %d of the floor does not hold: %s", grant, holds)
+	case grant != 0:
+		return errorf(rpc.FailedPrecondition, "the room is half-duplex, and grant %d does not hold: %s; ask for it with trunkline.Floor/Request", grant, holds)
+	}
+	return errorf(rpc.FailedPrecondition, "the room is half-duplex, and %s; ask for it with trunkline.Floor/Request", holds)
+}
