@@ -233,6 +233,9 @@ func (c *Client) publish(ctx context.Context, room string, d draft) (string, err
 	return d.id, nil
 }
 
+// Producer returns what goes with the client's message ids.
+func (c *Client) Producer() Producer { return c.cfg.Producer }
+
 // UseGrant has what is published in room from now on published under that grant of its floor, see [Lease]; 0: none. A text
 // that needs the floor is rejected with [rpc.FailedPrecondition] if the grant is not this session's, or does not hold any more: also
 // one that was in flight when it ended, and is published again.

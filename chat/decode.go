@@ -114,7 +114,7 @@ func (c *Client) rejected(body []byte) (Event, error) {
 			return nil, nil
 		}
 		switch rpc.Code(m.GetCode()) {
-		case rpc.Unavailable, rpc.FailedPrecondition: // the latter, if it was appended under a grant that has ended since
+		case rpc.Unavailable, rpc.FailedPrecondition: // the latter, if it cannot be found out whether it was appended under a former grant
 			c.doubt(asked)
 		default:
 		}

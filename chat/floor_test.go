@@ -106,6 +106,25 @@ func TestC5OnlyTheHolderSpeaksInAHalfDuplexRoom(t *testing.T) {
 	})
 }
 
+// M112, C3: what was appended under a grant that has ended since is a duplicate when it is published again, and not refused.
+func TestC3WhatWasSaidUnderAnEndedGrantIsADuplicate(t *testing.T) {
+	bubble(t, chat.Config{Administrator: root}, func(t *testing.T, h *house) {
+		alice := h.join("alice", "lobby")
+		alice.say("lobby", "x")
+		h.halfDuplex("lobby", nil)
+		alice.UseGrant("lobby", alice.requestFloor("lobby").Grant)
+		require.NoError(t, alice.PublishAs(t.Context(), "lobby", "again", "mine"))
+		sent := expect(alice, func(e *chat.Sent) bool { return e.ID == "again" })
+		_, err := chat.ReleaseFloor.Call(t.Context(), alice.session, &chat.FloorRelease{Room: "lobby"})
+		require.NoError(t, err)
+		require.NoError(t, alice.PublishAs(t.Context(), "lobby", "again", "mine"))
+		twice := expect(alice, func(e *chat.Sent) bool { return e.ID == "again" })
+		assert.Equal(t, [2]any{sent.Position, true}, [2]any{twice.Position, twice.Duplicate})
+		require.NoError(t, alice.PublishAs(t.Context(), "lobby", "another", "not mine"))
+		assert.Equal(t, "another", expect[*chat.Rejected](alice, nil).ID)
+	})
+}
+
 // M133: in a duplex room the floor keeps nobody from speaking, but a grant that is named must hold.
 func TestM133AGrantThatIsNamedHolds(t *testing.T) {
 	bubble(t, chat.Config{Administrator: root}, func(t *testing.T, h *house) {
@@ -463,7 +482,7 @@ func TestM134TheHolderIsAskedForTheFloor(t *testing.T) {
 		assert.Equal(t, rpc.FailedPrecondition, rpc.CodeOf(err))
 		_, err = chat.PassFloor.Call(t.Context(), alice.session, &chat.FloorPass{Room: "lobby", To: "bob"})
 		require.NoError(t, err)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Second)
 		assert.ErrorIs(t, context.Cause(lease.Context()), chat.ErrLeaseLost, "passed on, so it is not held any more")
 		require.NoError(t, lease.Release(t.Context()), "which is no error")
 	})

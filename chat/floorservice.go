@@ -236,6 +236,7 @@ func (c *floorCall) status(request uint64) *FloorResponse {
 		res.State, res.Who, res.Request, res.Place = FloorState(q.State.String()), q.Who, q.Request, q.Place
 		if q.State == floor.Granted {
 			res.ForMs = forMs(q.Until, now)
+			res.Epoch, res.Seq = c.f.granted.Epoch, c.f.granted.Seq
 		}
 	}
 	return res

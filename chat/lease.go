@@ -33,9 +33,10 @@ type Lease struct {
 	room     string
 	producer []byte
 	grant    uint64
+	at       Position
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
-	done     chan struct{} // closed when it renews no more
+	work     sync.WaitGroup // what renews, and what watches
 
 	mu    sync.Mutex // guards what follows
 	until time.Time  // the zero Time is never
@@ -96,7 +97,7 @@ func Hold(ctx context.Context, session *transport.Session, room string, grant ui
 }
 
 func newLease(session *transport.Session, room string, cfg LeaseConfig) *Lease {
-	l := &Lease{session: session, room: room, done: make(chan struct{})}
+	l := &Lease{session: session, room: room}
 	if cfg.Producer != (Producer{}) {
 		l.producer = cfg.Producer[:]
 	}
@@ -166,10 +167,11 @@ func (l *Lease) giveUp(ctx context.Context, number uint64) {
 
 // hold begins to hold a grant, by an answer to what was asked then.
 func (l *Lease) hold(res *FloorResponse, asked time.Time) {
-	l.grant = res.Grant
+	l.grant, l.at = res.Grant, Position{res.Epoch, res.Seq}
 	l.ctx, l.cancel = context.WithCancelCause(l.session.Context())
 	l.extend(res, asked)
-	go l.renew()
+	l.work.Go(l.renew)
+	l.work.Go(l.watch)
 }
 
 func (l *Lease) extend(res *FloorResponse, asked time.Time) {
@@ -204,6 +206,9 @@ func (l *Lease) Until() time.Time {
 	return l.until
 }
 
+// Position returns where the record stands that granted it; the zero Position, if the server does not know.
+func (l *Lease) Position() Position { return l.at }
+
 // Grant returns the number of the grant, which is above those of all grants before it.
 func (l *Lease) Grant() uint64 { return l.grant }
 
@@ -213,7 +218,6 @@ func (l *Lease) Context() context.Context { return l.ctx }
 
 // renew renews the grant until the context ends.
 func (l *Lease) renew() {
-	defer close(l.done)
 	for pause(l.ctx, l.patience()) {
 		asked := time.Now()
 		res, err := RenewFloor.Call(l.ctx, l.session, &FloorRenewal{Room: l.room, Grant: l.grant, Producer: l.producer})
@@ -231,6 +235,20 @@ func (l *Lease) renew() {
 	}
 }
 
+// watch ends the lease as soon as the server tells that somebody else has the floor, or nobody.
+func (l *Lease) watch() {
+	for l.ctx.Err() == nil {
+		statuses, err := WatchFloor.Call(l.ctx, l.session, &FloorQuery{Room: l.room})
+		for err == nil {
+			var st *FloorStatus
+			if st, err = statuses.Recv(); err == nil && (st.Holder == nil || st.Holder.Grant != l.grant) {
+				l.cancel(ErrLeaseLost)
+			}
+		}
+		pause(l.ctx, leaseRetry) // the renewals find out what it was
+	}
+}
+
 // patience returns when the next renewal is due: in time for two that fail.
 func (l *Lease) patience() time.Duration {
 	until := l.Until()
@@ -244,7 +262,7 @@ func (l *Lease) patience() time.Duration {
 // floor is free, or somebody else's, when it returns nil, and also if the lease had been lost.
 func (l *Lease) Release(ctx context.Context) error {
 	l.cancel(context.Canceled)
-	<-l.done
+	l.work.Wait()
 	_, err := ReleaseFloor.Call(ctx, l.session, &FloorRelease{Room: l.room, Grant: l.grant})
 	if rpc.CodeOf(err) == rpc.FailedPrecondition {
 		return nil

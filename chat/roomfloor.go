@@ -20,6 +20,7 @@ const floorRetry = time.Second
 type roomFloor struct {
 	*floor.Floor
 	encoded []byte    // as the log has it
+	granted Position  // of the record that granted it; not known after a restart
 	known   *snapshot // of the room: those settings it has
 	dirty   bool      // who is there may have changed
 	at      time.Time // when something is due; the zero Time is never
@@ -235,6 +236,9 @@ func (r *room) appendFloor(f *roomFloor, d *floor.Decision) ([]Position, *Error)
 		positions := make([]Position, len(results))
 		for i, res := range results {
 			positions[i] = res.Position
+			if d.Transitions[i].To == floor.Granted {
+				f.granted = res.Position
+			}
 			r.events = append(r.events, r.recordEvent(&Record{Position: res.Position, Entry: entries[i], Time: res.Time}))
 		}
 		r.showEvents()
@@ -352,13 +356,30 @@ func (r *room) siftByFloor(req *request) {
 		}
 		refusal = f.refusePublish(half, req.grant)
 	}
+	appended := r.appended(req.entries)
 	req.entries = slices.DeleteFunc(req.entries, func(e Entry) bool {
-		if !e.Kind.needsFloor() {
+		if !e.Kind.needsFloor() || appended[e.ID] {
 			return false
 		}
 		req.conn.answer(rejectedPublish(r.wire, e.ID, refusal))
 		return true
 	})
+}
+
+// appended returns the ids of those entries of one request that the log has already. They are no speech any more, whatever has
+// become of the grant since, and are answered as duplicates (M112).
+func (r *room) appended(entries []Entry) map[string]bool {
+	_, found, err := r.srv.cfg.Log.Find(r.srv.ctx, r.name, entries)
+	if err != nil || len(found) != len(entries) {
+		return nil // they are refused, and a client takes that for a doubt
+	}
+	ids := make(map[string]bool)
+	for i := range entries {
+		if found[i].Known != nil {
+			ids[entries[i].ID] = true
+		}
+	}
+	return ids
 }
 
 // needsFloor says whether a record of the kind is speech.

@@ -48,6 +48,11 @@ func (e *changedEvent) did() string {
 		return "muted " + e.Who + untilAndWhy(e.Until, e.Reason)
 	case chat.ChangeUnmute:
 		return "taken the mute of " + e.Who + " back"
+	case chat.ChangeMode:
+		if e.Mode == "" {
+			return "changed how the floor is held"
+		}
+		return fmt.Sprintf("made the room %s", e.Mode)
 	case chat.ChangeSlow:
 		if e.Slow == nil {
 			return "let everyone speak as fast as they like"

@@ -46,12 +46,16 @@ func slashHelp() string {
   /react [N] EMOJI, /unreact [N] EMOJI  to what was said last
   /hand up, /hand down  ask to be heard
   /read [ROOM]  how far everybody has read
+  /floor        who has the floor of the first room, and who waits for it
+  /floor request [REASON], /floor release, /floor pass NAME, /floor please [REASON]
   /search QUERY  lines of the first room, as in "trunkline help search"
   /resync N|head  show what there is from line N on again, or skip to the newest
   /msg NAME TEXT  say something to somebody alone, who sees it in the room @you,NAME
   /help         this list
   /quit         leave, as at the end of the input
 in the first room, to keep order:
+  /mode duplex|half-duplex  in the second only who has the floor speaks
+  /floor accept N, /floor grant N, /floor deny N, /floor revoke  of requests, by number
 ` + slashOrders()
 }
 
@@ -291,6 +295,9 @@ func (c *conversation) readEvents(ctx context.Context) error {
 		if s, ok := e.(*chat.Signal); ok && s.Kind == chat.SignalTyping && !c.out.asJSON {
 			continue // a line for each would bury what is said
 		}
+		if f, ok := e.(*chat.Floor); ok {
+			c.noteFloor(ctx, f)
+		}
 		c.out.print(eventOf(e))
 		if pos, ok := chat.PositionOf(e); ok {
 			c.client.MarkRead(e.RoomName(), pos)
@@ -413,6 +420,10 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 		c.resync(ctx, words)
 	case "read":
 		c.showMarks(ctx, room)
+	case "floor":
+		c.floor(ctx, words)
+	case "mode":
+		c.mode(ctx, words)
 	case "join":
 		c.join(ctx, room)
 	case "msg":

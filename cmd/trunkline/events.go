@@ -100,7 +100,7 @@ type floorEvent struct {
 	Grant  uint64   `json:"grant"`
 	Queue  []string `json:"queue"` // after it, the next first
 	By     string   `json:"by,omitempty"`
-	Why    string   `json:"why"`
+	Why    string   `json:"why,omitempty"`
 	Reason string   `json:"reason,omitempty"`
 }
 

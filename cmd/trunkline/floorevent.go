@@ -15,6 +15,58 @@ func newFloorEvent(e *chat.Floor) *floorEvent {
 	return &floorEvent{"floor", e.Room, e.Position.Seq, string(e.State), e.Who, e.Holder, e.Grant, queue, e.By, e.Why, e.Reason}
 }
 
+// floorEventOf returns the event of what came of a call.
+func floorEventOf(res *chat.FloorResponse) *floorEvent {
+	queue := res.Queue
+	if queue == nil {
+		queue = []string{}
+	}
+	return &floorEvent{Type: "floor", Room: res.Room, Seq: res.Seq, State: string(res.State), Who: res.Who, Holder: res.Holder, Grant: res.Grant, Queue: queue}
+}
+
+// A floorStatusEvent is the floor as it is, not as it changes.
+type floorStatusEvent struct {
+	floorStatusType
+	chat.FloorStatus
+}
+
+type floorStatusType struct {
+	Type string `json:"type"` // "floorstatus"
+}
+
+func newFloorStatusEvent(st *chat.FloorStatus) *floorStatusEvent {
+	return &floorStatusEvent{floorStatusType{"floorstatus"}, *st}
+}
+
+func (e *floorStatusEvent) line() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "* %s is %s", e.Room, e.Mode)
+	if e.Chaired {
+		b.WriteString(", with a chair")
+	}
+	if h := e.Holder; h != nil {
+		fmt.Fprintf(&b, ": %s has the floor (grant %d)", h.Who, h.Grant)
+	} else {
+		b.WriteString(": nobody has the floor")
+	}
+	for i, list := range [][]chat.FloorParticipant{e.Queue, e.Pending} {
+		if len(list) == 0 {
+			continue
+		}
+		b.WriteString([]string{"; next: ", "; for the chair: "}[i])
+		for j, p := range list {
+			if j > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%s (%d)", p.Who, p.Request)
+			if p.Reason != "" {
+				fmt.Fprintf(&b, " %q", p.Reason)
+			}
+		}
+	}
+	return b.String()
+}
+
 func (e *floorEvent) line() string {
 	line := "* " + e.Room + ": " + e.what()
 	if e.Reason != "" {

@@ -64,6 +64,7 @@ func commands() []*command {
 		{name: "history", args: "ROOM", line: "print a page of a room's past", help: historyHelp, run: (*app).history},
 		{name: "search", args: "ROOM QUERY", line: "find lines of a room by their words", help: searchHelp, run: (*app).search},
 		{name: "room", args: "COMMAND", line: "make rooms, and keep order in them", help: roomHelp, run: (*app).room},
+		{name: "floor", args: "VERB ROOM", line: "who may speak in a room: ask for it, hold it, pass it on", help: floorHelp, run: (*app).floor},
 		{name: "status", args: "", line: "show what a running server does", help: statusHelp, run: (*app).status},
 		{name: "call", args: "METHOD [JSON | -]", line: "call a method and print its reply", help: callHelp, run: (*app).call},
 		{name: "methods", args: "[METHOD]", line: "list a server's methods, or describe one", help: methodsHelp, run: (*app).methods},

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/transport"
+)
+
+const floorHelp = `examples:
+  trunkline floor status ops              who has the floor, and who waits for it
+  trunkline floor watch ops --json        the same, and again after each change
+  trunkline floor request ops             wait for it, and hold it until Ctrl-C
+  trunkline floor request ops -- ./deploy run a command while holding it
+  trunkline floor pass ops bob            give it to bob, who is in the room
+  trunkline floor please ops "one word"   ask the holder for it
+  trunkline floor release ops             give it back, or a request up, from any session
+  trunkline floor mode ops half-duplex    only who holds the floor speaks (for chairs)
+
+For chairs: floor accept, grant and deny ROOM NUMBER [REASON], of a request, and floor revoke
+ROOM [REASON].
+
+request holds the floor under a lease, which it renews. A command that it runs finds the number
+of the grant in TRUNKLINE_GRANT: these rise, so who is asked to do something under one can refuse a
+lower one than it has seen. When the floor is lost the command is killed, and request exits with 1.
+`
+
+// floor does something with the floor of a room.
+func (a *app) floor(ctx context.Context, c *command, args []string) error {
+	var run []string
+	for i, arg := range args { // what follows is the command's, flags and all
+		if arg == "--" {
+			args, run = args[:i], args[i+1:]
+			break
+		}
+	}
+	fs := flagSet(c)
+	flags := a.clientFlags(fs)
+	asJSON := fs.Bool("json", false, "print one JSON object a line")
+	priority := fs.String("priority", "", "of a request: lowest, low, normal, high or highest; above normal is for chairs")
+	rest, err := a.parse(c, fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) < 2 {
+		return withHint(usagef("floor takes what to do, and a room"), "trunkline floor status ROOM")
+	}
+	verb, room := rest[0], rest[1]
+	if err := chat.ValidRoom(room); err != nil {
+		return usagef("room %q: %s", room, err)
+	}
+	out := &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}
+	if verb == "request" {
+		return a.holdFloor(ctx, flags, out, room, chat.LeaseConfig{Priority: *priority, Reason: strings.Join(rest[2:], " ")}, run)
+	}
+	if verb == "watch" {
+		return a.watchFloor(ctx, flags, out, room)
+	}
+	known := true
+	err = a.onSession(ctx, flags, func(ctx context.Context, conn *transport.Session) error {
+		switch verb {
+		case "status":
+			st, err := chat.QueryFloor.Call(ctx, conn, &chat.FloorQuery{Room: room})
+			if err == nil {
+				out.print(newFloorStatusEvent(st))
+			}
+			return err
+		case "mode":
+			_, err := chat.SetMode.Call(ctx, conn, &chat.SetModeRequest{Room: room, Mode: chat.Mode(strings.Join(rest[2:], " "))})
+			return err
+		}
+		var res *chat.FloorResponse
+		var err error
+		known, err = floorAction{verb: verb, room: room, rest: strings.Join(rest[2:], " "), res: &res}.do(ctx, conn)
+		if err == nil && known {
+			out.print(floorEventOf(res))
+		}
+		return err
+	})
+	if !known {
+		return withHint(usagef("floor can't %q", verb), "trunkline help floor")
+	}
+	return errors.Join(err, out.err())
+}
+
+// watchFloor prints the floor until it is told to stop.
+func (a *app) watchFloor(ctx context.Context, flags clientFlags, out *printer, room string) error {
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
+	session, err := a.dial(ctx, flags, false)
+	if err != nil {
+		return err
+	}
+	statuses, err := chat.WatchFloor.Call(ctx, session, &chat.FloorQuery{Room: room})
+	for err == nil && out.err() == nil {
+		var st *chat.FloorStatus
+		if st, err = statuses.Recv(); err == nil {
+			out.print(newFloorStatusEvent(st))
+		}
+	}
+	if ctx.Err() != nil {
+		err = nil
+	}
+	return errors.Join(err, out.err(), release(context.WithoutCancel(ctx), session))
+}
+
+// holdFloor waits for the floor, and holds it for as long as a command runs, or until it is told to stop.
+func (a *app) holdFloor(ctx context.Context, flags clientFlags, out *printer, room string, cfg chat.LeaseConfig, run []string) error {
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
+	session, err := a.dial(ctx, flags, true)
+	if err != nil {
+		return err
+	}
+	_, _ = rand.Read(cfg.Producer[:]) // never fails
+	lease, err := chat.Acquire(ctx, session, room, cfg)
+	if err != nil {
+		return errors.Join(err, release(context.WithoutCancel(ctx), session))
+	}
+	id := session.Identity()
+	at := lease.Position()
+	out.print(&floorEvent{Type: "floor", Room: room, Seq: at.Seq, State: string(chat.FloorGranted), Who: id.Name, Holder: id.Name, Grant: lease.Grant(), Queue: []string{}})
+	held, cancel := context.WithCancelCause(lease.Context())
+	defer cancel(nil)
+	context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	if len(run) > 0 {
+		err = a.runHolding(held, lease.Grant(), run)
+	} else {
+		<-held.Done()
+	}
+	if lost := context.Cause(lease.Context()); lost != nil {
+		_ = release(context.WithoutCancel(ctx), session)                     // says less
+		return fmt.Errorf("the floor of %s is lost: %s", room, lost.Error()) // of whatever kind, and whatever the command said
+	}
+	err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+	return errors.Join(err, out.err(), release(context.WithoutCancel(ctx), session))
+}
+
+// runHolding runs a command until it ends, or ctx.
+func (a *app) runHolding(ctx context.Context, grant uint64, run []string) error {
+	cmd := exec.CommandContext(ctx, run[0], run[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
+	cmd.Env = append(os.Environ(), "TRUNKLINE_GRANT="+strconv.FormatUint(grant, 10))
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", run[0], err)
+	}
+	return nil
+}
