@@ -3,6 +3,7 @@ package transport_test
 import (
 	"context"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -65,6 +66,47 @@ func TestR3NoStreamWaitsForTheHandlerOfAnother(t *testing.T) {
 					before = runtime.NumGoroutine()
 				}
 				assert.InDelta(t, before, runtime.NumGoroutine(), 3, "workers with nothing to do end (R5)") // one that comes to wait late stays
+			}
+		})
+	}
+}
+
+// A connection that ends in the midst of a burst has served no stream twice, and leaves no worker, whether those of its
+// handlers wait, panic or end their goroutine. The bubble does not end while one does.
+func TestR5NoWorkerStaysWhenAConnectionEndsInABurst(t *testing.T) {
+	for _, after := range []time.Duration{0, rtt / 2, rtt/2 + time.Millisecond, rtt, 2 * rtt} {
+		bubble(t, func(t *testing.T, n *transporttest.Network) {
+			var mu sync.Mutex
+			seen := map[uint64]int{}
+			srv := n.Listen(transport.Config{Handlers: on(func(ctx context.Context, s *transport.Stream) {
+				mu.Lock()
+				seen[s.ID()]++
+				mu.Unlock()
+				switch s.ID() / 4 % 4 {
+				case 0:
+					<-ctx.Done()
+				case 1:
+					runtime.Goexit()
+				case 2:
+					panic("bug")
+				}
+			})})
+			client, server := n.Pair(srv, "alice", transport.Config{})
+			for range 300 {
+				s, err := client.OpenStream(t.Context(), transport.StreamRPC)
+				require.NoError(t, err)
+				_, err = s.Write([]byte("x"))
+				require.NoError(t, err)
+				_ = s.Close()
+			}
+			time.Sleep(after)
+			server.Abort(transport.Kicked, "")
+			_ = client.Wait(context.Background())
+			time.Sleep(time.Minute)
+			mu.Lock()
+			defer mu.Unlock()
+			for id, times := range seen {
+				assert.Equal(t, 1, times, "stream %d", id)
 			}
 		})
 	}
