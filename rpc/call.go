@@ -41,6 +41,9 @@ func (c *Call) OnSend(fn func(m any, size int) error) { c.onSend = append(c.onSe
 // it. An error is what the receiver gets instead, and a handler of one request is not called then; on the caller's side
 // it ends the call.
 //
+// m is valid until fn returns, with the bytes in it: with [Receiver.RecvInto] they are other messages' afterwards, and other
+// streams'. Who keeps them clones them.
+//
 // It is for an interceptor, before it calls next. fn may run at the same time as one for OnSend.
 func (c *Call) OnReceive(fn func(m any, size int) error) { c.onReceive = append(c.onReceive, fn) }
 
