@@ -351,6 +351,8 @@ func (r *room) catchUp(state State) error {
 		if len(records) == 0 {
 			return errorf(rpc.Internal, "the log has no record %d, but its head is %d", r.head+1, state.Head)
 		}
+		// No further than state: r.known is as of that, and a change of it that was appended since would pass for known.
+		records = records[:min(uint64(len(records)), state.Head-r.head)]
 		r.mu.Lock()
 		for i := range records {
 			e := r.recordEvent(&records[i])

@@ -411,6 +411,37 @@ func TestM102AMuteByAnotherServerIsMetByTheAppend(t *testing.T) {
 	})
 }
 
+// C7: what another server appends between two looks at the log, at its state and at its records, is not taken for known: the change
+// that comes next would undo it, and who was muted would speak on.
+func TestC7AChangeDuringTheLookIsNotLost(t *testing.T) {
+	log := newLog()
+	inOffice(t, chat.Config{Log: log}, func(o *office) {
+		torn := &faultyLog{Log: log, watch: deaf}
+		deaf := &house{t: o.T, net: o.net}
+		deaf.start(chat.Config{Log: torn})
+		owner, member := deaf.join("owner", "desk"), deaf.join("member", "desk")
+		muteAtRead := func() {
+			o.people["root"].say("desk", "so that there is something to read")
+			var once sync.Once
+			torn.set(nil, nil, func() error {
+				once.Do(func() {
+					assert.Equal(o, rpc.OK, as(o, "root", chat.Mute, &chat.SanctionRequest{Room: "desk", Who: "member"}))
+				})
+				return nil
+			})
+		}
+		muteAtRead()
+		_, err := chat.SetTopic.Call(o.Context(), owner.session, &chat.SetTopicRequest{Room: "desk", Topic: "two"})
+		o.ok(err)
+		assert.Equal(o, "two", o.settings().Topic)
+		assert.Contains(o, o.settings().Mutes, "member")
+
+		require.Equal(o, rpc.OK, as(o, "root", chat.Unmute, &chat.UnsanctionRequest{Room: "desk", Who: "member"}))
+		muteAtRead()
+		assert.Equal(o, rpc.PermissionDenied, member.refused(member.Publish(o.Context(), "desk", "psst")))
+	})
+}
+
 // C7: the settings and every change that follows make the settings of now.
 func TestC7SettingsFollowFromTheirChanges(t *testing.T) {
 	inOffice(t, chat.Config{}, func(o *office) {
