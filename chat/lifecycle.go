@@ -161,7 +161,7 @@ func (srv *Server) list(ctx context.Context, req *ListRequest) (*ListResponse, e
 			}
 			res.Rooms = append(res.Rooms, ListedRoom{
 				Room: found.Name, Topic: s.Settings.Topic, Role: srv.roleOf(found.Name, &s.Settings, peer.ID, who), Members: present[found.Name],
-				Head: found.Head, First: found.First,
+				Head: found.Head, First: s.first(found.First),
 			})
 		}
 		if len(batch) < listBatch {

@@ -117,6 +117,33 @@ func TestM106ADeletedRoomIsGoneButForItsPositions(t *testing.T) {
 	})
 }
 
+// C8, M106: who begins a deleted room anew is not told of those who were in it, nor that it was deleted.
+func TestC8ADeletedRoomTellsNothingOfWhoWasThere(t *testing.T) {
+	inOffice(t, chat.Config{Log: newLog()}, func(o *office) {
+		member := o.people["member"]
+		at := member.say("desk", "a secret").Position
+		_, err := chat.Raise.Call(o.Context(), member.session, &chat.RaiseRequest{Room: "desk", Read: at.Seq})
+		o.ok(err)
+		require.Contains(o, marksOf(o.T, member.session, "desk"), "member")
+		time.Sleep(2 * time.Second) // what is on its way is kept by then
+		gone, err := chat.Delete.Call(o.Context(), o.people["owner"].session, &chat.DeleteRequest{Room: "desk"})
+		o.ok(err)
+		time.Sleep(2 * time.Second)
+
+		o.clients.NoDelivered = true
+		guest := o.join("guest")
+		guest.join("desk", chat.Last(100))
+		said := guest.say("desk", "is anybody here?")
+		assert.Equal(o, gone.Seq+1, said.Position.Seq)
+		assert.Empty(o, all[*chat.Changed](guest), "what was before")
+		assert.Empty(o, marksOf(o.T, guest.session, "desk"))
+		listed, err := chat.List.Call(o.Context(), guest.session, &chat.ListRequest{})
+		o.ok(err)
+		require.Len(o, listed.Rooms, 1)
+		assert.Equal(o, gone.Seq+1, listed.Rooms[0].First)
+	})
+}
+
 // M106: a room whose records cannot be trimmed is not deleted.
 func TestM106WhatCannotBeTrimmedIsNotDeleted(t *testing.T) {
 	log := &untrimmable{Log: newLog()}

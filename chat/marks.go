@@ -93,7 +93,7 @@ func (s State) has(p Position) bool {
 }
 
 func (srv *Server) marks(ctx context.Context, req *MarksRequest) (*MarksResponse, error) {
-	state, _, err := srv.visible(ctx, req.Room)
+	state, s, err := srv.visible(ctx, req.Room)
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -106,6 +106,7 @@ func (srv *Server) marks(ctx context.Context, req *MarksRequest) (*MarksResponse
 		srv.log.Error("log failed", "room", req.Room, "doing", "marks", "err", err)
 		return nil, rpc.Errorf(rpc.Unavailable, "the log does not answer")
 	}
+	all = slices.DeleteFunc(all, func(m Mark) bool { return m.Delivered <= s.Gone }) // of who was in a room that has been deleted
 	at, found := slices.BinarySearchFunc(all, req.After, func(m Mark, who string) int { return strings.Compare(m.Who, who) })
 	if found && req.After != "" {
 		at++

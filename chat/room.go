@@ -325,6 +325,7 @@ func (r *room) join(req *request) (freed int) {
 	if req.resync && (m == nil || m.sub == nil || m.sub.conn != req.conn) {
 		return refuse(errNotInRoom(), nil)
 	}
+	state.First = r.known.first(state.First)
 	next, refusal := req.from.next(state)
 	if refusal == nil {
 		if next, refusal = r.known.Sync.fence(req, next); refusal != nil {

@@ -109,7 +109,7 @@ func (srv *Server) visible(ctx context.Context, name string) (State, *snapshot, 
 	if !srv.sees(name, s, state.Head, peer.ID, who) {
 		return State{}, nil, errNoRoom()
 	}
-	state.First = max(state.First, s.Gone+1) // what was said in a room that has been deleted is not this one's
+	state.First = s.first(state.First)
 	return state, s, nil
 }
 

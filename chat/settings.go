@@ -171,6 +171,10 @@ type snapshot struct {
 	Floor    []byte    `json:"floor,omitempty"` // see package floor; none before somebody has asked for it
 }
 
+// first returns the seq of the oldest record that is the room's, of which the log has those from first on: what was said in a room
+// that has been deleted, and that it was, is not this one's.
+func (s *snapshot) first(first uint64) uint64 { return max(first, s.Gone+1) }
+
 func (s *snapshot) encode() []byte {
 	b, err := json.Marshal(s)
 	if err != nil { // strings, maps of them, and times: there is nothing that could fail
