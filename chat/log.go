@@ -113,6 +113,9 @@ func (s State) knows(p Position) bool {
 	return false
 }
 
+// MaxRead is how many records a [Log] reads at once: bodies may be short, or empty.
+const MaxRead = 4096
+
 // A Log keeps the records of rooms. It may be shared by several servers, in one process or
 // in many: it alone gives positions, and it tells when a server appends that did not know
 // the newest record. Methods are called by many goroutines at once, but those for one
@@ -138,7 +141,7 @@ type Log interface {
 	// With any other error it is not known what was appended.
 	Append(ctx context.Context, room string, head uint64, entries []Entry, snapshot []byte) ([]Result, error)
 
-	// Read returns records from seq on, without a gap: as many as there are, but no more
+	// Read returns records from seq on, without a gap: as many as there are, but at most [MaxRead], and no more
 	// than fit into maxBytes of bodies, and one at least. None, if seq is beyond the head. If
 	// the record at seq has been trimmed, the error is an [*Error] with rpc.OutOfRange.
 	Read(ctx context.Context, room string, seq uint64, maxBytes int) ([]Record, error)

@@ -79,7 +79,7 @@ func (srv *Server) raise(ctx context.Context, req *RaiseRequest) (*RaiseResponse
 		return nil, rpc.Errorf(rpc.Unavailable, "the log does not answer")
 	}
 	if r, _ := srv.room(req.Room, false); r != nil { // to show it; what is kept is kept
-		r.send(&request{kind: requestDo, do: func() { r.raise(req.Epoch, m) }})
+		r.send(&request{kind: requestAside, do: func() { r.raise(req.Epoch, m) }})
 	}
 	return &RaiseResponse{}, nil
 }
@@ -132,7 +132,7 @@ func (c *conn) mark(m *chatpb.Mark) error {
 	}
 	epoch, who := m.GetEpoch(), c.session.who
 	mark := Mark{Who: who, Read: m.GetRead(), Delivered: max(m.GetRead(), m.GetDelivered())}
-	req := &request{kind: requestDo}
+	req := &request{kind: requestAside}
 	req.do = func() {
 		if member := r.members[req.session]; member != nil && member.sub != nil && member.sub.conn == c {
 			r.raise(epoch, mark)
@@ -205,6 +205,7 @@ func (r *room) keepMarks() {
 		_ = r.refusal("mark", err)
 		return
 	}
+	r.checkpointed(marks)
 	r.showMarks(marks)
 }
 

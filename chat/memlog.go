@@ -377,7 +377,7 @@ func (l *MemoryLog) Read(_ context.Context, room string, seq uint64, maxBytes in
 	}
 	var out []Record
 	bytes := 0
-	for i := at; i < r.records.len(); i++ {
+	for i := at; i < r.records.len() && len(out) < MaxRead; i++ {
 		rec := r.records.at(i)
 		bytes += len(rec.Body)
 		if len(out) > 0 && bytes > maxBytes {

@@ -50,9 +50,10 @@ type room struct {
 	snapshot   []byte      // the same, as the log has it
 	unruly     bool        // that has changed, and nobody was taken out for it yet
 	syncTimer  *time.Timer // for when a synchronization point's time is up
-	deleted    bool        // likewise, because the room was deleted
-	paces      paces       // of who speaks, if it is slow
-	freed      int         // references that memberships held which ended on the way
+	waits      syncWait
+	deleted    bool  // likewise, because the room was deleted
+	paces      paces // of who speaks, if it is slow
+	freed      int   // references that memberships held which ended on the way
 
 	raised   map[string]raisedMark // since marks were kept and shown last
 	marksDue <-chan time.Time      // when they are next; nil: none have risen
@@ -78,7 +79,8 @@ const (
 	requestLost // the log no longer has what the subscription wants
 	// What members may do may have changed. It is of no session.
 	requestReauthorize
-	requestDo // something else
+	requestDo    // something else
+	requestAside // the same, for what has nothing to do with the log's order
 	requestSignal
 )
 
@@ -98,7 +100,7 @@ type request struct {
 	how     ending            // requestEnd
 	noted   chan<- struct{}   // requestEnd: for whoever waits
 	sub     *subscription     // requestLost
-	do      func()            // requestDo
+	do      func()            // requestDo, requestAside
 	signal  chatpb.SignalKind // requestSignal
 
 	grant uint64 // requestPublish: under which they are published; 0: none
@@ -193,6 +195,7 @@ func (r *room) run() {
 			}
 			_ = r.refresh() // has logged its failure; the next look finds out
 			r.tickFloor()
+			r.tendSync()
 			if n := r.takeFreed(); n != 0 && r.srv.unref(r, n) {
 				r.keepMarks()
 				return
@@ -213,6 +216,10 @@ func (r *room) run() {
 			}
 		case <-r.marksDue:
 			r.keepMarks()
+			r.tendSync()
+			if n := r.takeFreed(); n != 0 && r.srv.unref(r, n) {
+				return
+			}
 		case <-r.srv.ctx.Done():
 			r.keepMarks()
 			return
@@ -235,6 +242,8 @@ func (r *room) work(req *request) (last bool) {
 			}
 		case requestSignal: // no batch ends for it
 			r.signal(req)
+		case requestAside: // nor for this
+			req.do()
 		default:
 			r.commit()
 			done += r.handle(req)
@@ -288,7 +297,7 @@ func (r *room) handle(req *request) (freed int) {
 		}
 	case requestDo:
 		req.do()
-	case requestPublish, requestSignal: // see work
+	case requestPublish, requestSignal, requestAside: // see work
 	}
 	return freed
 }

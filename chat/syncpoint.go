@@ -15,7 +15,7 @@ import (
 //	state      event                                        next        record
 //	(none)     set, waits for nobody                        confirmed   set, with confirmed
 //	(none)     set, waits for members                       pending     set
-//	pending    the last of them has a checkpoint behind it  confirmed   confirmed
+//	pending    the last of them has a checkpoint there      confirmed   confirmed
 //	pending    its time is up, or the chair gives it up     abandoned   abandoned
 //	pending    set                                          –           (refused)
 //	confirmed  set                                          see (none)
@@ -36,8 +36,8 @@ type SetSyncPointRequest struct {
 	Room string `json:"room"`
 	Name string `json:"name"` // 1 to 128 bytes
 
-	// Identities, at most 100, that are to have a checkpoint at the point or behind it before it is confirmed, and how long that may take, in
-	// seconds: 1 to 86,400, default 60. With none it is confirmed at once.
+	// Identities, at most 100, that are to have a checkpoint at the point or behind it before it is confirmed, see [Client.MarkRead], and how long
+	// that may take, in seconds: 1 to 86,400, default 60. With none it is confirmed at once.
 	WaitFor []string `json:"wait_for,omitempty"`
 	Within  int      `json:"within,omitempty"`
 }
@@ -136,7 +136,7 @@ func (c *Client) follow(r *clientRoom, e *SyncPoint) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.closed {
+	if !c.closed && len(c.asked) < maxAsked { // a server that does not answer fills no memory
 		c.askLocked(pending{request: RequestResync, room: r.name, from: After(e.after)})
 	}
 }
@@ -182,6 +182,9 @@ func (srv *Server) setSyncPoint(ctx context.Context, req *SetSyncPointRequest) (
 			return nil, answer(refusal)
 		}
 		waitFor = append(waitFor, p.who)
+	}
+	if _, err := srv.marker(); err != nil && len(waitFor) > 0 {
+		return nil, err
 	}
 	slices.Sort(waitFor)
 	waitFor = slices.Compact(waitFor)
@@ -243,14 +246,50 @@ func (s State) epochAt(seq uint64) uint64 {
 	return 0
 }
 
-// missing returns who has no checkpoint at a point or behind it.
+// A syncWait is how far those have come for whom a point waits.
+type syncWait struct {
+	point uint64            // its seq
+	read  map[string]uint64 // by identity: seq of the newest record that it has read
+}
+
+// missing returns who has no checkpoint at a point or behind it: whose read mark, which the log keeps, is before.
 func (r *room) missing(p *pendingSync) []string {
-	return p.WaitFor
+	if r.waits.point != p.Seq {
+		marker, err := r.srv.marker()
+		var marks []Mark
+		if err == nil {
+			marks, err = marker.Marks(r.srv.ctx, r.name)
+		}
+		if err != nil {
+			_ = r.refusal("read the marks", err) // logs it; the next look asks again
+			return p.WaitFor
+		}
+		r.waits = syncWait{p.Seq, make(map[string]uint64)}
+		r.checkpointed(marks)
+	}
+	var missing []string
+	for _, who := range p.WaitFor {
+		if r.waits.read[who] < p.Seq {
+			missing = append(missing, who)
+		}
+	}
+	return missing
+}
+
+// checkpointed notes marks that the log has.
+func (r *room) checkpointed(marks []Mark) {
+	if r.waits.read == nil {
+		return // nobody waits
+	}
+	for _, m := range marks {
+		r.waits.read[m.Who] = max(r.waits.read[m.Who], m.Read)
+	}
 }
 
 // tendSync ends the pending point when all have come so far, or its time is up. It is asked after everything that the actor does.
 func (r *room) tendSync() {
 	if r.known == nil || r.known.Sync.Pending == nil {
+		r.waits = syncWait{}
 		return
 	}
 	p := r.known.Sync.Pending

@@ -142,3 +142,39 @@ func TestM152APointIsAbandonedWhenItsTimeIsUp(t *testing.T) {
 		assert.Equal(t, chat.SyncAbandoned, expect[*chat.SyncPoint](alice, func(p *chat.SyncPoint) bool { return p.Name == "three" && p.What != chat.SyncSet }).What)
 	})
 }
+
+// M152: a point that waits for members is confirmed when the last of them has a checkpoint there, however that comes, also over a restart of the
+// server, and not before.
+func TestM152APointWaitsForCheckpoints(t *testing.T) {
+	cfg := byAlice()
+	cfg.Log = newLog()
+	bubble(t, cfg, func(t *testing.T, h *house) {
+		alice, bob := chaired(t, h, "ops")
+		carol := h.rover("carol", "ops")
+		res, err := chat.SetSyncPoint.Call(t.Context(), alice.session, &chat.SetSyncPointRequest{
+			Room: "ops", Name: "handover", WaitFor: []string{"bob", "carol"}, Within: 600,
+		})
+		require.NoError(t, err)
+		bob.MarkRead("ops", chat.Position{Epoch: res.Epoch, Seq: res.Seq - 1})
+		set := expect[*chat.SyncPoint](carol.user, nil)
+		assert.False(t, set.Confirmed)
+		time.Sleep(time.Minute)
+		expectNothing[*chat.SyncPoint](carol.user) // what was delivered was not read
+		bob.MarkRead("ops", chat.Position{Epoch: res.Epoch, Seq: res.Seq})
+		time.Sleep(time.Minute)
+		expectNothing[*chat.SyncPoint](carol.user) // it waits for carol herself
+
+		addr := h.net.Kill(h.srv)
+		h.chat.Close()
+		h.startAt(addr, cfg.Log)
+		expect[*chat.Resumed](carol.user, nil)
+		time.Sleep(time.Minute)
+		expectNothing[*chat.SyncPoint](carol.user)
+		_, err = chat.Raise.Call(t.Context(), carol.session, &chat.RaiseRequest{Room: "ops", Epoch: res.Epoch, Read: res.Seq})
+		require.NoError(t, err)
+		p := expect[*chat.SyncPoint](carol.user, nil)
+		assert.Equal(t, [4]any{chat.SyncConfirmed, true, "handover", res.Seq}, [4]any{p.What, p.Confirmed, p.Name, p.Seq})
+		joiner := h.join("dave")
+		assert.Equal(t, res.Seq, joiner.join("ops", chat.Last(100)).Next, "M151")
+	})
+}

@@ -321,6 +321,16 @@ func readPieces(t *testing.T, l chat.Log) {
 	for i := range 10 {
 		add(t, l, "r", entry("a", 1, fmt.Sprint(i), string(make([]byte, 100))))
 	}
+	many := make([]chat.Entry, chat.MaxRead+1)
+	for i := range many {
+		many[i] = entry("a", 1, fmt.Sprint("m", i), "")
+	}
+	add(t, l, "many", many...)
+	for seq, n := range map[uint64]int{1: chat.MaxRead, 2: chat.MaxRead, 3: chat.MaxRead - 1} {
+		records, err := l.Read(t.Context(), "many", seq, 1000)
+		require.NoError(t, err)
+		assert.Len(t, records, n, "S5: empty bodies are records, too")
+	}
 	for _, tt := range []struct {
 		seq   uint64
 		bytes int

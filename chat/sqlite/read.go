@@ -156,7 +156,7 @@ func readRecords(ctx context.Context, tx *sql.Tx, r *room, seq, step int64, maxB
 			return nil, fmt.Errorf("the log has no record %d of %q", seq, r.name)
 		}
 		bytes += len(rec.Body)
-		if len(records) > 0 && bytes > maxBytes {
+		if len(records) == chat.MaxRead || len(records) > 0 && bytes > maxBytes {
 			break
 		}
 		records = append(records, *rec)
