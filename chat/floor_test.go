@@ -340,6 +340,22 @@ func TestM138AProgramHoldsTheFloorOfARoomThatNobodyIsIn(t *testing.T) {
 	})
 }
 
+// S2: who watches a floor does not hold up the release of the session, nor a drain.
+func TestS2WatchingAFloorDelaysNoRelease(t *testing.T) {
+	bubble(t, chat.Config{Administrator: root}, func(t *testing.T, h *house) {
+		h.join("alice", "job").say("job", "x")
+		watcher := h.net.Dial(h.srv, "watcher", transport.Config{})
+		statuses, err := chat.WatchFloor.Call(t.Context(), watcher, &chat.FloorQuery{Room: "job"})
+		require.NoError(t, err)
+		_, err = statuses.Recv()
+		require.NoError(t, err)
+		ended := make(chan error, 1)
+		go func() { _, err := statuses.Recv(); ended <- err }()
+		require.NoError(t, watcher.Release(t.Context()))
+		assert.Equal(t, rpc.Unavailable, rpc.CodeOf(<-ended))
+	})
+}
+
 // M135, C5: a holder that cannot renew gives up before the server gives the floor to the next.
 func TestM135AHolderGivesUpBeforeTheServerTakesBack(t *testing.T) {
 	bubble(t, chat.Config{Administrator: root}, func(t *testing.T, h *house) {

@@ -447,6 +447,8 @@ func (srv *Server) watchFloor(ctx context.Context, req *FloorQuery, str *rpc.Sen
 		}
 		select {
 		case <-view.look:
+		case <-rpc.Draining(ctx): // which waits for this to end
+			return rpc.Errorf(rpc.Unavailable, "the session drains, or is being released")
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-srv.ctx.Done():
