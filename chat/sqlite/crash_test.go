@@ -84,8 +84,8 @@ func appendNth(l chat.Log, w, n int) (chat.Result, error) {
 // acked is what was acknowledged to each writer: message n at acked[w][n].
 type acked [writers][]chat.Position
 
-// runAndKill runs the process, kills it after a while, and notes what it acknowledged.
-func (a *acked) runAndKill(t *testing.T, path string, after time.Duration) {
+// runAndKill runs the process, kills it a while after it began, or after what it acknowledged first, and notes what it acknowledged.
+func (a *acked) runAndKill(t *testing.T, path string, after time.Duration, atWork bool) {
 	t.Helper()
 	args := []string{"-test.run=^TestAppendingProcess$", "--", path}
 	for _, positions := range a {
@@ -95,10 +95,13 @@ func (a *acked) runAndKill(t *testing.T, path string, after time.Duration) {
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
+	kill := sync.OnceFunc(func() { time.AfterFunc(after, func() { _ = cmd.Process.Kill() }) })
+	if !atWork {
+		kill()
+	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
+		kill()
 		var w, n int
 		var pos chat.Position
 		if c, err := fmt.Sscan(lines.Text(), &w, &n, &pos.Epoch, &pos.Seq); c < 4 || err != nil || !strings.HasSuffix(lines.Text(), fmt.Sprint(pos.Seq)) {
@@ -176,11 +179,11 @@ func TestC2WhatWasAcknowledgedOutlivesKill9(t *testing.T) {
 	if testing.Short() {
 		rounds = 5
 	}
-	for range rounds {
-		a.runAndKill(t, path, time.Duration(30+rand.IntN(120))*time.Millisecond)
+	for i := range rounds { // some may not have begun their work, which takes long on a slow machine
+		a.runAndKill(t, path, time.Duration(rand.IntN(120))*time.Millisecond, i%5 > 0)
 	}
 	total := a.check(t, path)
-	assert.Greater(t, total, rounds, "it was at work")
+	assert.GreaterOrEqual(t, total, rounds/5*4, "it was at work")
 	t.Logf("%d rounds, %d lines were acknowledged", rounds, total)
 }
 
