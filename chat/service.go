@@ -126,6 +126,18 @@ func (srv *Server) setTopic(ctx context.Context, req *SetTopicRequest) (*ChangeR
 
 // change has the caller, if it may do v, change the settings of a room as decide decides.
 func (srv *Server) change(ctx context.Context, name string, v Verb, decide func(r *room, s *Settings, by party) (*Change, *Error)) (*ChangeResponse, error) {
+	return srv.inRoom(ctx, name, func(r *room, by party) (Position, *Error) {
+		return r.changeSettings(by.who, func(s *Settings) (*Change, *Error) {
+			if err := srv.refuse(name, s, by.id, by.who, v); err != nil {
+				return nil, err
+			}
+			return decide(r, s, by)
+		})
+	})
+}
+
+// inRoom has f make a record, by the caller, in the actor of a room that the caller may see.
+func (srv *Server) inRoom(ctx context.Context, name string, f func(r *room, by party) (Position, *Error)) (*ChangeResponse, error) {
 	who, peer, err := srv.caller(ctx)
 	if err != nil {
 		return nil, err
@@ -133,21 +145,21 @@ func (srv *Server) change(ctx context.Context, name string, v Verb, decide func(
 	if _, _, err := srv.visible(ctx, name); err != nil {
 		return nil, answer(err)
 	}
-	return srv.changeNow(ctx, name, who, func(r *room, s *Settings) (*Change, *Error) {
-		if err := srv.refuse(name, s, peer.ID, who, v); err != nil {
-			return nil, err
-		}
-		return decide(r, s, party{who, peer.ID})
+	return srv.record(ctx, name, func(r *room) (Position, *Error) { return f(r, party{who, peer.ID}) })
+}
+
+// changeNow has somebody change the settings of a room as decide decides, whether the room can be seen or not.
+func (srv *Server) changeNow(ctx context.Context, name, who string, decide func(r *room, s *Settings) (*Change, *Error)) (*ChangeResponse, error) {
+	return srv.record(ctx, name, func(r *room) (Position, *Error) {
+		return r.changeSettings(who, func(s *Settings) (*Change, *Error) { return decide(r, s) })
 	})
 }
 
-// changeNow has somebody change the settings of a room as decide decides, in the room's actor.
-func (srv *Server) changeNow(ctx context.Context, name, who string, decide func(r *room, s *Settings) (*Change, *Error)) (*ChangeResponse, error) {
+// record has f make a record, in the room's actor, and answers with its position.
+func (srv *Server) record(ctx context.Context, name string, f func(r *room) (Position, *Error)) (*ChangeResponse, error) {
 	var pos Position
 	var refusal *Error
-	if err := srv.do(ctx, name, func(r *room) {
-		pos, refusal = r.changeSettings(who, func(s *Settings) (*Change, *Error) { return decide(r, s) })
-	}); err != nil {
+	if err := srv.do(ctx, name, func(r *room) { pos, refusal = f(r) }); err != nil {
 		return nil, answer(err)
 	}
 	if refusal != nil {

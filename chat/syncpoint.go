@@ -318,29 +318,14 @@ var errNotPending = &Error{Code: rpc.FailedPrecondition, Reason: "no synchroniza
 
 // changeSync has the caller, if it may, change what the room has of its synchronization as decide decides.
 func (srv *Server) changeSync(ctx context.Context, name string, decide func(r *room, s *syncState, by string) (*syncRecord, *Error)) (*ChangeResponse, error) {
-	who, peer, err := srv.caller(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, _, err := srv.visible(ctx, name); err != nil {
-		return nil, answer(err)
-	}
-	var pos Position
-	var refusal *Error
-	if err := srv.do(ctx, name, func(r *room) {
-		pos, refusal = r.changeSync(who, func(s *syncState) (*syncRecord, *Error) {
-			if err := srv.refuse(name, &r.known.Settings, peer.ID, who, verbSync); err != nil {
+	return srv.inRoom(ctx, name, func(r *room, by party) (Position, *Error) {
+		return r.changeSync(by.who, func(s *syncState) (*syncRecord, *Error) {
+			if err := srv.refuse(name, &r.known.Settings, by.id, by.who, verbSync); err != nil {
 				return nil, err
 			}
-			return decide(r, s, who)
+			return decide(r, s, by.who)
 		})
-	}); err != nil {
-		return nil, answer(err)
-	}
-	if refusal != nil {
-		return nil, answer(refusal)
-	}
-	return &ChangeResponse{Epoch: pos.Epoch, Seq: pos.Seq}, nil
+	})
 }
 
 // changeSync is change for the room's synchronization, of which decide changes a copy.

@@ -38,7 +38,6 @@ func Log(t *testing.T, open func(t *testing.T) chat.Log) {
 		"another server was first":                conflict,
 		"C1 many servers append":                  manyServers,
 		"read in pieces":                          readPieces,
-		"marks only rise":                         marks,
 		"read backwards":                          readBack,
 		"bodies and names are kept as they are":   verbatim,
 		"watch":                                   watch,
@@ -46,6 +45,9 @@ func Log(t *testing.T, open func(t *testing.T) chat.Log) {
 		"a state proves what can be proven whole": prove,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+	if l, ok := open(t).(markingLog); ok {
+		t.Run("marks only rise", func(t *testing.T) { marks(t, l) })
 	}
 }
 
@@ -376,12 +378,14 @@ func readBack(t *testing.T, l chat.Log) {
 	assert.Empty(t, records)
 }
 
-// marks is for logs that are Markers.
-func marks(t *testing.T, l chat.Log) {
-	marker, ok := l.(chat.Marker)
-	if !ok {
-		t.Skip("it keeps no marks")
-	}
+// A markingLog is a log that is a Marker, too.
+type markingLog interface {
+	chat.Log
+	chat.Marker
+}
+
+func marks(t *testing.T, marker markingLog) {
+	l := chat.Log(marker)
 	of := func(room string) []chat.Mark {
 		got, err := marker.Marks(t.Context(), room)
 		require.NoError(t, err)
