@@ -466,11 +466,18 @@ func (srv *Server) setMode(ctx context.Context, req *SetModeRequest) (*ChangeRes
 	})
 }
 
-func (req *SetModeRequest) check() *Error {
-	switch req.Mode {
+// checkMode checks a mode, or none.
+func checkMode(m Mode) *Error {
+	switch m {
 	case "", Duplex, HalfDuplex:
-	default:
-		return errorf(rpc.InvalidArgument, "there is no mode %q: it is duplex or half-duplex", string(req.Mode))
+		return nil
+	}
+	return errorf(rpc.InvalidArgument, "there is no mode %q: it is duplex or half-duplex", string(m))
+}
+
+func (req *SetModeRequest) check() *Error {
+	if e := checkMode(req.Mode); e != nil {
+		return e
 	}
 	f := req.Floor
 	if f == nil {

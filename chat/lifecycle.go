@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/chat/floor"
 	"github.com/trunkline-go/trunkline/rpc"
 )
 
@@ -27,6 +28,7 @@ type CreateRequest struct {
 	Topic   string          `json:"topic,omitempty"`
 	Default Role            `json:"default_role,omitempty"` // RoleNone, RoleListener or RoleMember, as in [SetDefaultRoleRequest]; "" is RoleMember
 	Roles   map[string]Role `json:"roles,omitempty"`        // of others
+	Mode    Mode            `json:"mode,omitempty"`         // "" is Duplex
 }
 
 // A ListRequest asks for rooms, in the byte order of their names.
@@ -45,8 +47,10 @@ type ListResponse struct {
 type ListedRoom struct {
 	Room    string `json:"room"`
 	Topic   string `json:"topic,omitempty"`
-	Role    Role   `json:"role"`    // the caller's own
-	Members int    `json:"members"` // identities that are there
+	Role    Role   `json:"role"`             // the caller's own
+	Mode    Mode   `json:"mode,omitempty"`   // "" is Duplex
+	Holder  string `json:"holder,omitempty"` // who has the floor
+	Members int    `json:"members"`          // identities that are there
 	Head    uint64 `json:"head"`
 	First   uint64 `json:"first"`
 }
@@ -91,6 +95,9 @@ func (srv *Server) create(ctx context.Context, req *CreateRequest) (*ChangeRespo
 		if req.Default != "" {
 			after.Default = req.Default
 		}
+		if req.Mode != "" {
+			after.Mode = req.Mode
+		}
 		for who, role := range roles {
 			put(&after.Roles, who, role)
 		}
@@ -113,6 +120,9 @@ func (srv *Server) rolesOf(req *CreateRequest) (map[string]Role, *Error) {
 		if err := checkDefaultRole(req.Default); err != nil {
 			return nil, err
 		}
+	}
+	if err := checkMode(req.Mode); err != nil {
+		return nil, err
 	}
 	roles := make(map[string]Role, len(req.Roles)+1)
 	for _, name := range slices.Sorted(maps.Keys(req.Roles)) { // so that a name which is there twice is settled the same each time
@@ -160,8 +170,8 @@ func (srv *Server) list(ctx context.Context, req *ListRequest) (*ListResponse, e
 				return res, nil
 			}
 			res.Rooms = append(res.Rooms, ListedRoom{
-				Room: found.Name, Topic: s.Settings.Topic, Role: srv.roleOf(found.Name, &s.Settings, peer.ID, who), Members: present[found.Name],
-				Head: found.Head, First: s.first(found.First),
+				Room: found.Name, Topic: s.Settings.Topic, Role: srv.roleOf(found.Name, &s.Settings, peer.ID, who),
+				Mode: s.Settings.Mode, Holder: floor.HolderOf(s.Floor), Members: present[found.Name], Head: found.Head, First: s.first(found.First),
 			})
 		}
 		if len(batch) < listBatch {

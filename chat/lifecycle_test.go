@@ -20,13 +20,13 @@ func TestM107WhoCreatesARoomOwnsIt(t *testing.T) {
 	inOffice(t, chat.Config{}, func(o *office) {
 		member := o.people["member"]
 		res, err := chat.Create.Call(o.Context(), member.session, &chat.CreateRequest{
-			Room: "den", Topic: "cards", Default: chat.RoleNone, Roles: map[string]chat.Role{"chair": chat.RoleChair, "member": chat.RoleListener},
+			Room: "den", Topic: "cards", Mode: chat.HalfDuplex, Default: chat.RoleNone, Roles: map[string]chat.Role{"chair": chat.RoleChair, "member": chat.RoleListener},
 		})
 		o.ok(err)
 		assert.EqualValues(o, 1, res.Seq)
 		shown, err := chat.Show.Call(o.Context(), member.session, &chat.ShowRequest{Room: "den"})
 		o.ok(err)
-		want := chat.Settings{Topic: "cards", Default: chat.RoleNone, Roles: map[string]chat.Role{"chair": chat.RoleChair, "member": chat.RoleOwner}}
+		want := chat.Settings{Topic: "cards", Mode: chat.HalfDuplex, Default: chat.RoleNone, Roles: map[string]chat.Role{"chair": chat.RoleChair, "member": chat.RoleOwner}}
 		assert.Equal(o, want, shown.Settings)
 		o.people["chair"].join("den", chat.Last(1))
 		c := expect(o.people["chair"], func(c *chat.Changed) bool { return c.Room == "den" })
@@ -39,6 +39,7 @@ func TestM107WhoCreatesARoomOwnsIt(t *testing.T) {
 			"no name":     {},
 			"two":         {Room: "@listener,member"},
 			"a topic":     {Room: "x", Topic: "\x1b"},
+			"a mode":      {Room: "x", Mode: "simplex"},
 			"all chairs":  {Room: "x", Default: chat.RoleChair},
 			"a king":      {Room: "x", Roles: map[string]chat.Role{"bob": "king"}},
 			"who is that": {Room: "x", Roles: map[string]chat.Role{"B o b": chat.RoleChair}},

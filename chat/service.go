@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/trunkline-go/trunkline/chat/floor"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
@@ -29,6 +30,7 @@ type ShowResponse struct {
 	Head     uint64   `json:"head"`  // seq of the newest record; 0 if there never was one
 	First    uint64   `json:"first"` // seq of the oldest that the log still has; head + 1 if it has none
 	Settings Settings `json:"settings"`
+	Holder   string   `json:"holder,omitempty"` // who has the floor; see [QueryFloor] for more
 }
 
 // A SetTopicRequest asks for another topic.
@@ -82,7 +84,7 @@ func (srv *Server) show(ctx context.Context, req *ShowRequest) (*ShowResponse, e
 	if err != nil {
 		return nil, answer(err)
 	}
-	return &ShowResponse{Room: req.Room, Epoch: state.Epoch(), Head: state.Head, First: state.First, Settings: s.Settings}, nil
+	return &ShowResponse{Room: req.Room, Epoch: state.Epoch(), Head: state.Head, First: state.First, Settings: s.Settings, Holder: floor.HolderOf(s.Floor)}, nil
 }
 
 // visible returns what the log has of a room that the caller may read. One that it may not, and one that there is not, are the

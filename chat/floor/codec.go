@@ -191,6 +191,19 @@ func decodeState(b []byte) (*state, error) {
 	return s, nil
 }
 
+// HolderOf returns who holds the floor of which [Floor.Encode] has made b; "" is nobody, or a b that cannot be read.
+func HolderOf(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	s, err := decodeState(b)
+	if err != nil {
+		return ""
+	}
+	who, _ := s.holding()
+	return who
+}
+
 // check says what no state has.
 func (s *state) check() error {
 	if s.epoch == 0 || (s.holder == nil) != (s.held == 0) || s.held > s.grant {

@@ -20,10 +20,14 @@ func (e *changedEvent) line() string {
 func (e *changedEvent) did() string {
 	switch e.What {
 	case chat.ChangeCreate:
-		if e.Settings != nil && e.Settings.Topic != "" {
-			return "created the room: " + e.Settings.Topic
+		what := "created the room"
+		if e.Settings != nil && e.Settings.Mode == chat.HalfDuplex {
+			what += ", half-duplex"
 		}
-		return "created the room"
+		if e.Settings != nil && e.Settings.Topic != "" {
+			what += ": " + e.Settings.Topic
+		}
+		return what
 	case chat.ChangeDelete:
 		return "deleted the room"
 	case chat.ChangeTopic:

@@ -46,7 +46,7 @@ func slashHelp() string {
   /react [N] EMOJI, /unreact [N] EMOJI  to what was said last
   /hand up, /hand down  ask to be heard
   /read [ROOM]  how far everybody has read
-  /floor        who has the floor of the first room, and who waits for it
+  /floor [status]  who has the floor of the first room, and who waits for it
   /floor request [REASON], /floor release, /floor pass NAME, /floor please [REASON]
   /search QUERY  lines of the first room, as in "trunkline help search"
   /resync N|head  show what there is from line N on again, or skip to the newest
@@ -54,7 +54,6 @@ func slashHelp() string {
   /help         this list
   /quit         leave, as at the end of the input
 in the first room, to keep order:
-  /mode duplex|half-duplex  in the second only who has the floor speaks
   /floor accept N, /floor grant N, /floor deny N, /floor revoke  of requests, by number
 ` + slashOrders()
 }
@@ -422,8 +421,6 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 		c.showMarks(ctx, room)
 	case "floor":
 		c.floor(ctx, words)
-	case "mode":
-		c.mode(ctx, words)
 	case "join":
 		c.join(ctx, room)
 	case "msg":

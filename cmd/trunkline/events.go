@@ -204,7 +204,11 @@ func (e *sentEvent) line() string {
 }
 
 func (e *rejectedEvent) line() string {
-	return fmt.Sprintf("* %s rejected in %s: %s: %s", e.Request, e.Room, e.Code, e.Reason)
+	reason, unheld := cutFloorHint(e.Reason)
+	if unheld {
+		reason += " (/floor request asks for it)"
+	}
+	return fmt.Sprintf("* %s rejected in %s: %s: %s", e.Request, e.Room, e.Code, reason)
 }
 
 func (e *presenceEvent) line() string {

@@ -24,8 +24,8 @@ const floorHelp = `examples:
   trunkline floor release ops             give it back, or a request up, from any session
   trunkline floor mode ops half-duplex    only who holds the floor speaks (for chairs)
 
-For chairs: floor accept, grant and deny ROOM NUMBER [REASON], of a request, and floor revoke
-ROOM [REASON].
+For chairs: floor accept, grant and deny ROOM NUMBER [REASON], of a request, floor revoke ROOM
+[REASON], and floor request ROOM --for NAME, of somebody who is in the room.
 
 request holds the floor under a lease, which it renews. A command that it runs finds the number
 of the grant in TRUNKLINE_GRANT: these rise, so who is asked to do something under one can refuse a
@@ -45,6 +45,7 @@ func (a *app) floor(ctx context.Context, c *command, args []string) error {
 	flags := a.clientFlags(fs)
 	asJSON := fs.Bool("json", false, "print one JSON object a line")
 	priority := fs.String("priority", "", "of a request: lowest, low, normal, high or highest; above normal is for chairs")
+	forWhom := fs.String("for", "", "request it for `NAME`, who is in the room, and hold nothing (for chairs)")
 	rest, err := a.parse(c, fs, args)
 	if err != nil {
 		return err
@@ -52,41 +53,68 @@ func (a *app) floor(ctx context.Context, c *command, args []string) error {
 	if len(rest) < 2 {
 		return withHint(usagef("floor takes what to do, and a room"), "trunkline floor status ROOM")
 	}
-	verb, room := rest[0], rest[1]
-	if err := chat.ValidRoom(room); err != nil {
-		return usagef("room %q: %s", room, err)
+	verb, room, text := rest[0], rest[1], strings.Join(rest[2:], " ")
+	if err := checkRoomArg(room); err != nil {
+		return err
+	}
+	wrong := func(err error) error { return withHint(err, "trunkline help floor") }
+	holds := verb == "request" && *forWhom == ""
+	switch {
+	case len(run) > 0 && !holds:
+		return wrong(usagef("a command is run behind request, while the floor is held"))
+	case verb != "request" && (fs.Changed("priority") || fs.Changed("for")):
+		return wrong(usagef("--priority and --for are of a request"))
+	case text != "" && (verb == "status" || verb == "watch"):
+		return wrong(usagef("floor %s takes a room, and nothing else", verb))
 	}
 	out := &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}
-	if verb == "request" {
-		return a.holdFloor(ctx, flags, out, room, chat.LeaseConfig{Priority: *priority, Reason: strings.Join(rest[2:], " ")}, run)
-	}
-	if verb == "watch" {
+	switch verb {
+	case "watch":
 		return a.watchFloor(ctx, flags, out, room)
+	case "status":
+		req := &chat.FloorQuery{Room: room}
+		st, err := askIn(ctx, a, flags, chat.QueryFloor, req, &req.Room)
+		if err == nil {
+			out.print(newFloorStatusEvent(st))
+		}
+		return errors.Join(err, out.err())
+	case "mode":
+		call, err := orderNamed("mode").call(room, rest[2:], end{})
+		if err != nil {
+			return withHint(err, "trunkline floor mode ROOM half-duplex")
+		}
+		return a.changeRoom(ctx, flags, room, *asJSON, call)
 	}
-	known := true
-	err = a.onSession(ctx, flags, func(ctx context.Context, conn *transport.Session) error {
-		switch verb {
-		case "status":
-			st, err := chat.QueryFloor.Call(ctx, conn, &chat.FloorQuery{Room: room})
-			if err == nil {
-				out.print(newFloorStatusEvent(st))
+	action, err := parseFloorAction(verb, text)
+	if err != nil {
+		return wrong(err)
+	}
+	action.priority = *priority
+	if holds {
+		if len(run) > 0 {
+			if _, err := exec.LookPath(run[0]); err != nil { // before others wait for it
+				return err
 			}
-			return err
-		case "mode":
-			_, err := chat.SetMode.Call(ctx, conn, &chat.SetModeRequest{Room: room, Mode: chat.Mode(strings.Join(rest[2:], " "))})
+		}
+		return a.holdFloor(ctx, flags, out, room, chat.LeaseConfig{Priority: *priority, Reason: action.reason}, run)
+	}
+	if *forWhom != "" {
+		if err := checkWho(*forWhom); err != nil {
 			return err
 		}
-		var res *chat.FloorResponse
-		var err error
-		known, err = floorAction{verb: verb, room: room, rest: strings.Join(rest[2:], " "), res: &res}.do(ctx, conn)
-		if err == nil && known {
+		action.who = *forWhom
+	}
+	err = a.onSession(ctx, flags, func(ctx context.Context, s *transport.Session) error {
+		on, err := roomOn(s, room)
+		if err != nil {
+			return err
+		}
+		res, err := action.do(ctx, s, on)
+		if err == nil {
 			out.print(floorEventOf(res))
 		}
 		return err
 	})
-	if !known {
-		return withHint(usagef("floor can't %q", verb), "trunkline help floor")
-	}
 	return errors.Join(err, out.err())
 }
 
@@ -97,6 +125,9 @@ func (a *app) watchFloor(ctx context.Context, flags clientFlags, out *printer, r
 	session, err := a.dial(ctx, flags, false)
 	if err != nil {
 		return err
+	}
+	if room, err = roomOn(session, room); err != nil {
+		return errors.Join(err, release(context.WithoutCancel(ctx), session))
 	}
 	statuses, err := chat.WatchFloor.Call(ctx, session, &chat.FloorQuery{Room: room})
 	for err == nil && out.err() == nil {
@@ -118,6 +149,9 @@ func (a *app) holdFloor(ctx context.Context, flags clientFlags, out *printer, ro
 	session, err := a.dial(ctx, flags, true)
 	if err != nil {
 		return err
+	}
+	if room, err = roomOn(session, room); err != nil {
+		return errors.Join(err, release(context.WithoutCancel(ctx), session))
 	}
 	_, _ = rand.Read(cfg.Producer[:]) // never fails
 	lease, err := chat.Acquire(ctx, session, room, cfg)

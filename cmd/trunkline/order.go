@@ -82,6 +82,10 @@ func orders() []*order {
 				slow, _ := parseSlow(args[0]) // has been checked
 				return calling(chat.SetSlow, &chat.SetSlowRequest{Room: room, Messages: slow.Messages, PerMs: slow.PerMs})
 			}},
+		{name: "mode", args: "MODE", line: "make the room duplex, or half-duplex: only who has the floor speaks", least: 1, most: 1, checkLast: checkMode,
+			request: func(room string, args []string, _ end) roomCall {
+				return calling(chat.SetMode, &chat.SetModeRequest{Room: room, Mode: chat.Mode(args[0])})
+			}},
 		{name: "sync", args: "POINT [NAME,…]", line: "set a synchronization point, and wait until those have come so far", least: 1, most: 2,
 			request: func(room string, args []string, _ end) roomCall {
 				req := &chat.SetSyncPointRequest{Room: room, Name: args[0]}
@@ -124,6 +128,14 @@ func checkRole(arg string) error {
 		return usagef("there is no role %q: it is owner, chair, member, listener, none or default", arg)
 	}
 	return nil
+}
+
+func checkMode(arg string) error {
+	switch chat.Mode(arg) {
+	case chat.Duplex, chat.HalfDuplex:
+		return nil
+	}
+	return usagef("there is no mode %q: it is duplex or half-duplex", arg)
 }
 
 func checkSeq(arg string) error {
@@ -207,6 +219,7 @@ const orderHelp = `examples:
   trunkline room kick ops mallory "cool down"
   trunkline room ban ops mallory spam --for 24h
   trunkline room mute ops mallory --until 2030-01-02T15:04:05Z
+  trunkline room mode ops half-duplex           only who has the floor speaks
   trunkline room slow ops 3/10s                 each member says 3 messages in 10 seconds
   trunkline room sync ops handover alice,bob    a point in the log, once both have come so far
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -102,12 +103,20 @@ func roomTable(rooms []chat.ListedRoom) string {
 	}
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "ROOM\tYOU ARE\tMEMBERS\tLAST LINE\tTOPIC")
+	_, _ = fmt.Fprintln(w, "ROOM\tYOU ARE\tMEMBERS\tLAST LINE\tFLOOR\tTOPIC")
 	for _, r := range rooms {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", plain(r.Room), plain(string(r.Role)), r.Members, r.Head, plain(r.Topic))
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\n", plain(r.Room), plain(string(r.Role)), r.Members, r.Head, plain(floorCell(r.Mode, r.Holder)), plain(r.Topic))
 	}
 	_ = w.Flush() // to memory
 	return b.String()
+}
+
+// floorCell returns who has the floor of a room, for a table: nobody where that matters, and nothing where it does not.
+func floorCell(mode chat.Mode, holder string) string {
+	if holder == "" && mode == chat.HalfDuplex {
+		return "free"
+	}
+	return cmp.Or(holder, "-")
 }
 
 // shellWord quotes what a shell would not take for one word.
@@ -124,6 +133,7 @@ const roomCreateHelp = `examples:
   trunkline room create ops
   trunkline room create board --default-role none --role bob=chair,carol=member
   trunkline room create news --default-role listener --topic "what is new"
+  trunkline room create talk --mode half-duplex     only who has the floor speaks
 
 It prints where that stands in the room's log. A room that people talk in already is created only by
 an administrator of the server, who then owns it.
@@ -136,6 +146,7 @@ func (a *app) roomCreate(ctx context.Context, c *command, args []string) error {
 	asJSON := fs.Bool("json", false, "print one JSON object")
 	topic := fs.String("topic", "", "`TEXT` of the topic")
 	def := fs.String("default-role", "", "`ROLE` of who has none: member, listener, or none, for the invited alone (default member)")
+	mode := fs.String("mode", "", "`MODE`: duplex or half-duplex (default duplex)")
 	roles := fs.StringToString("role", nil, "`NAME=ROLE` of somebody, more than once")
 	rest, err := a.parse(c, fs, args)
 	if err != nil {
@@ -149,6 +160,12 @@ func (a *app) roomCreate(ctx context.Context, c *command, args []string) error {
 		if err := checkRole(*def); err != nil {
 			return err
 		}
+	}
+	if fs.Changed("mode") {
+		if err := checkMode(*mode); err != nil {
+			return err
+		}
+		req.Mode = chat.Mode(*mode)
 	}
 	for who, role := range *roles {
 		if err := checkWho(who); err != nil {
@@ -250,6 +267,14 @@ func shownRoom(res *chat.ShowResponse, now time.Time) string {
 	line("all others: %s", s.RoleOf(""))
 	if s.Slow != nil {
 		line("slow: %s", s.Slow)
+	}
+	switch {
+	case s.Mode == chat.HalfDuplex && res.Holder == "":
+		line("half-duplex: the floor is free")
+	case s.Mode == chat.HalfDuplex:
+		line("half-duplex: %s has the floor", res.Holder)
+	case res.Holder != "":
+		line("duplex: %s has the floor", res.Holder)
 	}
 	for _, kind := range []struct {
 		did  string

@@ -83,7 +83,11 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 		return err
 	}
 	if n := int(s.refused.Load()); n > 0 {
-		return fmt.Errorf("%d of %d lines were refused", n, n+s.sent)
+		err := fmt.Errorf("%d of %d lines were refused", n, n+s.sent)
+		if s.unheld.Load() {
+			return withHint(err, "ask for the floor with: trunkline floor request %s", plain(shellWord(rest[0])))
+		}
+		return err
 	}
 	return nil
 }
@@ -110,6 +114,7 @@ type sending struct {
 	out      *printer
 	sent     int
 	refused  atomic.Int64
+	unheld   atomic.Bool // lines were refused for want of the floor
 }
 
 // run says all lines, and returns when each has its answer.
@@ -159,7 +164,11 @@ func (s *sending) print(e *chat.Sent) {
 // refuse tells that a line was refused.
 func (s *sending) refuse(e *chat.Error) {
 	s.refused.Add(1)
-	s.out.complain("refused: " + e.Error())
+	reason, unheld := cutFloorHint(e.Error())
+	if unheld {
+		s.unheld.Store(true)
+	}
+	s.out.complain("refused: " + reason)
 }
 
 // sayAll publishes all lines, and ends the sending half behind them.
