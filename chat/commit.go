@@ -78,8 +78,8 @@ func (r *room) sift(req *request) {
 			verb, denied = v, r.srv.refuseByTable(r.name, &r.known.Settings, req.session.peer, req.session.who, v)
 		}
 		refusal := denied
-		if refusal == nil && e.Kind == KindText && !req.paced {
-			refusal = r.refuseHaste(req.session)
+		if refusal == nil && !req.paced {
+			refusal = r.refuseHaste(req.session, &e)
 		}
 		if refusal == nil || r.hasAlready(&e) {
 			return false

@@ -237,8 +237,12 @@ func (srv *Server) sanction(ctx context.Context, req *SanctionRequest, v Verb, w
 	if refusal != nil {
 		return nil, answer(refusal)
 	}
-	return srv.change(ctx, req.Room, v, func(_ *room, s *Settings, by party) (*Change, *Error) {
-		if refusal := srv.mayTurnOn(s, by, on); refusal != nil {
+	return srv.change(ctx, req.Room, v, func(r *room, s *Settings, by party) (*Change, *Error) {
+		refusal := srv.mayTurnOn(s, by, on)
+		if before, there := s.sanctions(what)[on.who]; refusal == nil && there { // a shorter one in its place would take it back
+			refusal = srv.mayTakeBack(r.name, s, by, &before)
+		}
+		if refusal != nil {
 			return nil, refusal
 		}
 		return &Change{What: what, Who: on.who, Until: until.UTC().Truncate(time.Millisecond), Reason: req.Reason}, nil
@@ -246,26 +250,42 @@ func (srv *Server) sanction(ctx context.Context, req *SanctionRequest, v Verb, w
 }
 
 func (srv *Server) unban(ctx context.Context, req *UnsanctionRequest) (*ChangeResponse, error) {
-	return srv.unsanction(ctx, req, verbBan, &Change{What: ChangeUnban}, func(s *Settings) map[string]Sanction { return s.Bans })
+	return srv.unsanction(ctx, req, verbBan, ChangeUnban)
 }
 
 func (srv *Server) unmute(ctx context.Context, req *UnsanctionRequest) (*ChangeResponse, error) {
-	return srv.unsanction(ctx, req, verbMute, &Change{What: ChangeUnmute}, func(s *Settings) map[string]Sanction { return s.Mutes })
+	return srv.unsanction(ctx, req, verbMute, ChangeUnmute)
 }
 
-func (srv *Server) unsanction(ctx context.Context, req *UnsanctionRequest, v Verb, c *Change, in func(*Settings) map[string]Sanction) (*ChangeResponse, error) {
+func (srv *Server) unsanction(ctx context.Context, req *UnsanctionRequest, v Verb, what ChangeKind) (*ChangeResponse, error) {
 	on, refusal := srv.named(req.Who)
 	if refusal != nil {
 		return nil, answer(refusal)
 	}
-	c.Who = on.who
-	return srv.change(ctx, req.Room, v, func(_ *room, s *Settings, by party) (*Change, *Error) {
-		if _, there := in(s)[on.who]; !there {
+	return srv.change(ctx, req.Room, v, func(r *room, s *Settings, by party) (*Change, *Error) {
+		p, there := s.sanctions(what)[on.who]
+		if !there {
 			return nil, errorf(rpc.FailedPrecondition, "there is nothing to take back from %s", on.who)
 		}
-		if refusal := srv.refuseOn(s, by, on); refusal != nil {
+		refusal := srv.refuseOn(s, by, on)
+		if refusal == nil {
+			refusal = srv.mayTakeBack(r.name, s, by, &p)
+		}
+		if refusal != nil {
 			return nil, refusal
 		}
-		return c, nil
+		return &Change{What: what, Who: on.who}, nil
 	})
+}
+
+// mayTakeBack says why somebody may not take a ban or a mute back, or put another in its place: whoever has made it is above them.
+func (srv *Server) mayTakeBack(room string, s *Settings, by party, p *Sanction) *Error {
+	made := s.RoleOf(p.By)
+	if maker, err := srv.named(p.By); err == nil {
+		made = srv.roleOf(room, s, maker.id, maker.who) // administrators are as owners
+	}
+	if own := srv.roleOf(room, s, by.id, by.who); made.rank() > own.rank() {
+		return errorf(rpc.PermissionDenied, "that was done by %s, who is %s here, and you are %s", p.By, made, own)
+	}
+	return nil
 }

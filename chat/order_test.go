@@ -117,14 +117,14 @@ func TestM101EachRoleDoesWhatItMayAndNothingElse(t *testing.T) {
 			return as(o, name, chat.Ban, &chat.SanctionRequest{Room: "desk", Who: "prey"})
 		}, [6]rpc.Code{none, denied, denied, ok, ok, ok}},
 		"unban": {func(o *office, name string) rpc.Code {
-			require.Equal(o, ok, as(o, "root", chat.Ban, &chat.SanctionRequest{Room: "desk", Who: "prey"}))
+			require.Equal(o, ok, as(o, "chair", chat.Ban, &chat.SanctionRequest{Room: "desk", Who: "prey"}))
 			return as(o, name, chat.Unban, &chat.UnsanctionRequest{Room: "desk", Who: "prey"})
 		}, [6]rpc.Code{none, denied, denied, ok, ok, ok}},
 		"mute": {func(o *office, name string) rpc.Code {
 			return as(o, name, chat.Mute, &chat.SanctionRequest{Room: "desk", Who: "prey"})
 		}, [6]rpc.Code{none, denied, denied, ok, ok, ok}},
 		"unmute": {func(o *office, name string) rpc.Code {
-			require.Equal(o, ok, as(o, "root", chat.Mute, &chat.SanctionRequest{Room: "desk", Who: "prey"}))
+			require.Equal(o, ok, as(o, "chair", chat.Mute, &chat.SanctionRequest{Room: "desk", Who: "prey"}))
 			return as(o, name, chat.Unmute, &chat.UnsanctionRequest{Room: "desk", Who: "prey"})
 		}, [6]rpc.Code{none, denied, denied, ok, ok, ok}},
 		"give roles": {func(o *office, name string) rpc.Code {
@@ -211,6 +211,47 @@ func TestM104NobodyActsOnWhoIsNotBelowThem(t *testing.T) {
 			assert.Equal(o, rpc.InvalidArgument, as(o, name, chat.Ban, &chat.SanctionRequest{Room: "desk", Who: name}), "oneself")
 			assert.Equal(o, rpc.InvalidArgument, as(o, name, chat.Mute, &chat.SanctionRequest{Room: "desk", Who: name}), "oneself")
 		}
+	})
+}
+
+// M104: what somebody higher has done to one below, one who is lower does not undo: neither by taking it back nor by something less in its place.
+func TestM104ASanctionStandsAgainstThoseBelowWhoMadeIt(t *testing.T) {
+	inOffice(t, chat.Config{}, func(o *office) {
+		o.people["chair2"] = o.join("chair2", "desk")
+		require.Equal(o, rpc.OK, as(o, "root", chat.SetRole, &chat.SetRoleRequest{Room: "desk", Who: "chair2", Role: chat.RoleChair}))
+		undo := &chat.UnsanctionRequest{Room: "desk", Who: "member"}
+		for _, c := range []struct {
+			by, undoer string
+			want       rpc.Code
+		}{
+			{"owner", "chair", rpc.PermissionDenied},
+			{"root", "chair", rpc.PermissionDenied},
+			{"root", "owner", rpc.OK},
+			{"chair", "chair2", rpc.OK},
+			{"chair", "owner", rpc.OK},
+		} {
+			for _, m := range []struct {
+				do   rpc.UnaryMethod[chat.SanctionRequest, chat.ChangeResponse]
+				undo rpc.UnaryMethod[chat.UnsanctionRequest, chat.ChangeResponse]
+			}{{chat.Ban, chat.Unban}, {chat.Mute, chat.Unmute}} {
+				require.Equal(o, rpc.OK, as(o, c.by, m.do, &chat.SanctionRequest{Room: "desk", Who: "member"}))
+				less := as(o, c.undoer, m.do, &chat.SanctionRequest{Room: "desk", Who: "member", ForMs: 1})
+				assert.Equal(o, c.want, less, "%s does less than %s", c.undoer, c.by)
+				if c.want == rpc.OK { // it is over by now
+					require.Equal(o, rpc.OK, as(o, c.by, m.do, &chat.SanctionRequest{Room: "desk", Who: "member"}))
+				}
+				assert.Equal(o, c.want, as(o, c.undoer, m.undo, undo), "%s undoes what %s has done", c.undoer, c.by)
+				_ = as(o, "root", m.undo, undo)
+			}
+		}
+		// What is over stands against nobody, nor does what somebody has done who is not above any more.
+		require.Equal(o, rpc.OK, as(o, "owner", chat.Ban, &chat.SanctionRequest{Room: "desk", Who: "member", ForMs: 1000}))
+		time.Sleep(time.Second)
+		assert.Equal(o, rpc.OK, as(o, "chair", chat.Ban, &chat.SanctionRequest{Room: "desk", Who: "member"}))
+		require.Equal(o, rpc.OK, as(o, "owner", chat.Mute, &chat.SanctionRequest{Room: "desk", Who: "member"}))
+		require.Equal(o, rpc.OK, as(o, "root", chat.SetRole, &chat.SetRoleRequest{Room: "desk", Who: "chair2", Role: chat.RoleOwner}))
+		require.Equal(o, rpc.OK, as(o, "root", chat.SetRole, &chat.SetRoleRequest{Room: "desk", Who: "owner", Role: chat.RoleMember}))
+		assert.Equal(o, rpc.OK, as(o, "chair", chat.Unmute, undo))
 	})
 }
 

@@ -19,8 +19,8 @@ type SetSlowRequest struct {
 	PerMs    int64  `json:"per_ms"`   // at most a day
 }
 
-// A Slow is how fast one may speak in a room who is not its chair or owner: each identity so many messages in so many
-// milliseconds. It holds beside what [Config.AllowLines] allows.
+// A Slow is how fast one may speak in a room who is not its chair or owner: each identity so many messages, edits counted, in so many
+// milliseconds, and besides that so many reactions. It holds beside what [Config.AllowLines] allows.
 type Slow struct {
 	Messages int   `json:"messages"`
 	PerMs    int64 `json:"per_ms"`
@@ -31,16 +31,35 @@ func (s *Slow) per() time.Duration { return time.Duration(s.PerMs) * time.Millis
 // minPaces is the least number of paces that is looked through for those that are over.
 const minPaces = 64
 
+// A pace is what is counted together: speech, or else reactions and those taken back, so that who has just spoken may react. What one takes back
+// oneself, by a delete, is never too early.
+type pace struct {
+	who    string
+	reacts bool
+}
+
+// paceOf returns with what an entry counts, if it does.
+func paceOf(e *Entry) (p pace, counts bool) {
+	switch e.Kind {
+	case KindText, KindEdit:
+		return pace{who: e.From}, true
+	case KindReact, KindUnreact:
+		return pace{e.From, true}, true
+	case KindDelete, KindSettings, KindFloor, KindSync:
+	}
+	return pace{}, false
+}
+
 // paces are how far each identity is ahead of its rate in a room: until when what it has said counts (the generic cell rate
 // algorithm, ITU-T I.371). They go with the room's actor.
 type paces struct {
-	until map[string]time.Time
+	until map[pace]time.Time
 	prune int // how many there are when those that are over are forgotten
 }
 
 // take counts a message, or if it is too early returns how long it is until another one may be said.
-func (p *paces) take(who string, s *Slow, now time.Time) (wait time.Duration) {
-	until := p.until[who]
+func (p *paces) take(whose pace, s *Slow, now time.Time) (wait time.Duration) {
+	until := p.until[whose]
 	if until.Before(now) {
 		until = now
 	}
@@ -49,25 +68,26 @@ func (p *paces) take(who string, s *Slow, now time.Time) (wait time.Duration) {
 		return wait
 	}
 	if len(p.until) >= max(p.prune, minPaces) {
-		maps.DeleteFunc(p.until, func(_ string, t time.Time) bool { return t.Before(now) })
+		maps.DeleteFunc(p.until, func(_ pace, t time.Time) bool { return t.Before(now) })
 		p.prune = 2 * len(p.until)
 	}
-	put(&p.until, who, until)
+	put(&p.until, whose, until)
 	return 0
 }
 
-// refuseHaste says why the session may not say a message yet, in a room that is slow.
-func (r *room) refuseHaste(s *session) *Error {
+// refuseHaste says why the session may not say an entry yet, in a room that is slow.
+func (r *room) refuseHaste(s *session, e *Entry) *Error {
 	slow := r.known.Settings.Slow
-	if slow == nil || isDirect(r.name) || r.srv.roleOf(r.name, &r.known.Settings, s.peer, s.who).rank() >= RoleChair.rank() {
+	whose, counts := paceOf(e)
+	if slow == nil || !counts || isDirect(r.name) || r.srv.roleOf(r.name, &r.known.Settings, s.peer, s.who).rank() >= RoleChair.rank() {
 		return nil
 	}
-	wait := r.paces.take(s.who, slow, time.Now())
+	wait := r.paces.take(whose, slow, time.Now())
 	if wait == 0 {
 		return nil
 	}
 	wait = (wait + time.Second - 1).Truncate(time.Second) // up
-	return errorf(rpc.ResourceExhausted, "this room is slow, %s: you may speak again in %v", slow, wait)
+	return errorf(rpc.ResourceExhausted, "this room is slow, %s: you may %s again in %v", slow, e.Kind.verb(), wait)
 }
 
 // String returns "3 in 10s".

@@ -53,6 +53,31 @@ func TestM109ASlowRoomSlowsThoseWhoAreNoChairs(t *testing.T) {
 	})
 }
 
+// M109: what all are shown counts, whatever its kind, or who may speak once would speak on by edits; but what was said can be taken back.
+func TestM109EditsAndReactionsCountInASlowRoom(t *testing.T) {
+	inOffice(t, chat.Config{}, func(o *office) {
+		ctx, member := o.Context(), o.people["member"]
+		require.Equal(o, rpc.OK, as(o, "chair", chat.SetSlow, &chat.SetSlowRequest{Room: "desk", Messages: 1, PerMs: 10_000}))
+		reason := func(id string, err error) string {
+			o.Helper()
+			o.ok(err)
+			e := expect(member, func(e *chat.Rejected) bool { return e.ID == id })
+			assert.Equal(o, rpc.ResourceExhausted, e.Code)
+			return e.Reason
+		}
+		seq := member.say("desk", "one").Position.Seq
+		assert.Equal(o, "this room is slow, 1 in 10s: you may edit again in 10s", reason(member.Edit(ctx, "desk", seq, "two")))
+		member.done(member.React(ctx, "desk", seq, "👍"))
+		assert.Equal(o, "this room is slow, 1 in 10s: you may react again in 10s", reason(member.React(ctx, "desk", seq, "👎")))
+		reason(member.Unreact(ctx, "desk", seq, "👍"))
+		time.Sleep(10 * time.Second)
+		member.done(member.Edit(ctx, "desk", seq, "two"))
+		assert.Equal(o, "this room is slow, 1 in 10s: you may speak again in 10s", reason(member.Publish(ctx, "desk", "three")))
+		member.done(member.Unreact(ctx, "desk", seq, "👍"))
+		member.done(member.Delete(ctx, "desk", seq))
+	})
+}
+
 // C3: who sends a message again that is in the log is told so, whatever they may do by now.
 func TestC3WhatIsInTheLogIsNotRefused(t *testing.T) {
 	inOffice(t, chat.Config{}, func(o *office) {

@@ -49,6 +49,14 @@ func (s *Settings) RoleOf(who string) Role {
 	return RoleMember
 }
 
+// sanctions returns the bans, or the mutes, whichever a change is about.
+func (s *Settings) sanctions(what ChangeKind) map[string]Sanction {
+	if what == ChangeBan || what == ChangeUnban {
+		return s.Bans
+	}
+	return s.Mutes
+}
+
 // clone returns a copy that may be changed.
 func (s *Settings) clone() *Settings {
 	c := *s
@@ -121,11 +129,11 @@ func (s *Settings) Apply(by string, c *Change) {
 	}
 }
 
-func put[V any](m *map[string]V, who string, v V) {
+func put[K comparable, V any](m *map[K]V, key K, v V) {
 	if *m == nil {
-		*m = make(map[string]V)
+		*m = make(map[K]V)
 	}
-	(*m)[who] = v
+	(*m)[key] = v
 }
 
 // A Change is what a record of [KindSettings] says, in JSON: one thing in the room's settings that its sender has changed, or has
