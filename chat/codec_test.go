@@ -246,7 +246,7 @@ func addHostile(f *testing.F) {
 
 // Whatever a log says of who published, and why it refuses, is sent as UTF-8: no record is passed over, and nothing panics.
 func TestWhatALogSaysIsSentAsUTF8(t *testing.T) {
-	r := newRoom(NewServer(Config{}), "r")
+	r := newRoom(NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{})}), "r")
 	e := r.recordEvent(&Record{Position: Position{1, 1}, Entry: Entry{From: "a\xff", ID: "\xff", Body: []byte("\xff")}, Time: time.Unix(0, 1)})
 	b := append(appendRecordHeader(nil, r.wire, Position{1, 1}, sizeItemsHeader(r.wire, Position{1, 1})+e.lineSize(false, false)), e.appendLine(nil, false, false)...)
 	var m chatpb.Record
@@ -285,7 +285,7 @@ func BenchmarkRecordCodec(b *testing.B) {
 	at := time.Unix(1_700_000_000, 0)
 	b.Run("hand", func(b *testing.B) {
 		b.ReportAllocs()
-		r := newRoom(NewServer(Config{}), "lobby")
+		r := newRoom(NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{})}), "lobby")
 		var events []event
 		for i := range lines {
 			events = append(events, r.recordEvent(&Record{Position: Position{1, uint64(i + 1)}, Entry: Entry{From: "alice", ID: "AbCdEfGhIjK1x", Body: text}, Time: at}))

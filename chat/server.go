@@ -102,7 +102,7 @@ type Server struct {
 	sessions map[*transport.Session]*session
 }
 
-// NewServer returns a server of the rooms in cfg.Log.
+// NewServer returns a server of the rooms in cfg.Log. Those in which somebody had the floor, or waited for it, it begins to look after.
 func NewServer(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -122,6 +122,7 @@ func NewServer(cfg Config) *Server {
 	srv.generation.Store(1)
 	_, _ = rand.Read(srv.producer[:]) // never fails
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
+	srv.wg.Go(srv.tendOpenFloors)
 	return srv
 }
 

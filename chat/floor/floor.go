@@ -38,6 +38,12 @@ func Restart(encoded []byte, settings Settings, epoch uint64, now time.Time) (*F
 	return &Floor{settings: settings, s: s}, nil
 }
 
+// Open says whether an encoded state has a request, so that something is to be done with time. One that cannot be decoded has none.
+func Open(encoded []byte) bool {
+	s, err := decodeState(encoded)
+	return err == nil && (s.holder != nil || s.waiting() > 0)
+}
+
 // Clear returns an encoded state without its requests. The numbers of grants and requests go on from where they are.
 func Clear(encoded []byte) ([]byte, error) {
 	s, err := decodeState(encoded)
