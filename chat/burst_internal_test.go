@@ -36,6 +36,8 @@ func (s *moodyStream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (s *moodyStream) WriteThrough(p []byte) (int, error) { return s.Write(p) }
+
 func (s *moodyStream) TryWrite(p []byte) bool {
 	if s.refuse > 0 && s.random.IntN(s.refuse) == 0 {
 		return false

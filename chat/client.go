@@ -38,6 +38,11 @@ type ClientConfig struct {
 	// KeepPlace has the client not follow when a chair has members go on from another place: [*SyncPoint] tells, and that is all.
 	KeepPlace bool
 
+	// ReuseMessages has Next return the same [*Message] for every line: what it points to, but not the strings in it, is another line
+	// after the next call. Default: every event is one's own. For who reads very many lines and keeps none: a line then takes 0.15 µs
+	// instead of 0.18, and half the garbage (BenchmarkRecordCodec).
+	ReuseMessages bool
+
 	// NoDelivered leaves it unsaid how far the client has come in its rooms. Default: others are told; see [Marked].
 	NoDelivered bool
 }
@@ -66,6 +71,7 @@ type Client struct {
 	rooms   map[string]*clientRoom // joined
 	rejoins int                    // how many of them have not been joined again on this stream
 	items   items                  // of the frame that was read last
+	message Message                // what Next returns for a line, with ReuseMessages
 	behind  Event                  // what Next returns behind the event of the same frame
 	waiting <-chan struct{}        // of the context whose end is being watched for
 	unsure  map[string]unacked     // messages that were rejected and may be in the log, by their ids

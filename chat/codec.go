@@ -249,6 +249,9 @@ type line struct {
 }
 
 func decodeLine(b []byte) (l line, err error) {
+	if l.plain(b) {
+		return l, nil
+	}
 	f := wire.Over(b)
 	for f.Next() {
 		at := len(b) - f.Rest() - len(f.Bytes)
@@ -271,6 +274,31 @@ func decodeLine(b []byte) (l line, err error) {
 		}
 	}
 	return l, cmp.Or(err, f.Err)
+}
+
+// plain decodes a line that is nothing but an id and a text of less than 16 KiB, in that order, as nearly all are. It says whether it is one.
+func (l *line) plain(b []byte) bool {
+	const idTag, bodyTag = byte(lineID<<3 | 2), byte(lineBody<<3 | 2)
+	if len(b) < 5 || b[0] != idTag || int(b[1]) > len(b)-5 || b[1] >= 0x80 {
+		return false
+	}
+	id := 2 + int(b[1])
+	if b[id] != bodyTag {
+		return false
+	}
+	n, body := int(b[id+1]), id+2
+	if n >= 0x80 {
+		if b[body] >= 0x80 {
+			return false
+		}
+		n, body = n&0x7f|int(b[body])<<7, body+1
+	}
+	if n != len(b)-body {
+		return false
+	}
+	l.id, l.idAt = b[2:id:id], 2
+	l.body, l.bodyAt = b[body:], body
+	return true
 }
 
 // A Line is encoded in two parts, its beginning, which depends on the line before, and the rest, which is the entry.

@@ -283,7 +283,8 @@ func BenchmarkRecordCodec(b *testing.B) {
 	const lines = 16
 	text := []byte(strings.Repeat("x", 100))
 	at := time.Unix(1_700_000_000, 0)
-	b.Run("hand", func(b *testing.B) {
+	hand := func(b *testing.B, reuse bool) {
+		b.Helper()
 		b.ReportAllocs()
 		r := newRoom(NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{})}), "lobby")
 		var events []event
@@ -291,6 +292,7 @@ func BenchmarkRecordCodec(b *testing.B) {
 			events = append(events, r.recordEvent(&Record{Position: Position{1, uint64(i + 1)}, Entry: Entry{From: "alice", ID: "AbCdEfGhIjK1x", Body: text}, Time: at}))
 		}
 		c := silentClient(nil, "lobby")
+		c.cfg.ReuseMessages = reuse
 		var buf []byte
 		for n := 0; n < b.N; n += lines {
 			first := Position{1, uint64(n + 1)}
@@ -312,7 +314,9 @@ func BenchmarkRecordCodec(b *testing.B) {
 				}
 			}
 		}
-	})
+	}
+	b.Run("hand", func(b *testing.B) { hand(b, false) })
+	b.Run("reused", func(b *testing.B) { hand(b, true) })
 	b.Run("generated", func(b *testing.B) {
 		b.ReportAllocs()
 		record := &chatpb.Record{Room: []byte("lobby"), Epoch: 1, Seq: 1}

@@ -17,6 +17,7 @@ import (
 // A byteStream is what a conn needs of a *transport.Stream.
 type byteStream interface {
 	io.WriteCloser
+	WriteThrough(p []byte) (int, error)
 	TryWrite(p []byte) bool
 	ReadFrame(limit transport.FrameLimit) (transport.FrameType, []byte, error)
 	Cancel(code transport.StreamCode)

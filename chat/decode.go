@@ -315,7 +315,10 @@ func (c *Client) nextLine(it *items, pos Position) (Event, error) {
 	}
 	at := len(it.body) - it.fields.Rest() - len(b)
 	shared := it.share(at, len(b))
-	m := it.message(at, len(b))
+	m := &c.message
+	if !c.cfg.ReuseMessages {
+		m = it.message(at, len(b))
+	}
 	*m = Message{
 		Room:     r.name,
 		Position: pos,

@@ -29,6 +29,8 @@ func (s *sink) Write(p []byte) (int, error) {
 	s.conn.stalled.Store(false)
 	return len(p), nil
 }
+func (s *sink) WriteThrough(p []byte) (int, error) { return s.Write(p) }
+
 func (s *sink) TryWrite(p []byte) bool {
 	_, err := s.Write(p)
 	return err == nil

@@ -251,7 +251,9 @@ type nullStream struct {
 	written bytes.Buffer
 }
 
-func (s *nullStream) Write(p []byte) (int, error) { return s.written.Write(p) }
+func (s *nullStream) Write(p []byte) (int, error)        { return s.written.Write(p) }
+func (s *nullStream) WriteThrough(p []byte) (int, error) { return s.Write(p) }
+
 func (s *nullStream) TryWrite(p []byte) bool {
 	_, err := s.Write(p)
 	return err == nil

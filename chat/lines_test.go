@@ -66,6 +66,7 @@ func TestC1EveryLineSaysWhatTheLogHas(t *testing.T) {
 				messages[rec.ID] = "r"
 			}
 			c := silentClient(messages, "r")
+			c.cfg.ReuseMessages = seed%2 == 1
 			frameReader := transport.NewFrameReader(bytes.NewReader(frames))
 			for _, rec := range records {
 				e := nextOf(t, c, frameReader)
@@ -96,6 +97,29 @@ func nextOf(t *testing.T, c *Client, r *transport.FrameReader) Event {
 	e, err := c.nextItem()
 	require.NoError(t, err)
 	return e
+}
+
+// With ReuseMessages there is one message, and what it has said stays with who has copied it.
+func TestAReusedMessageLeavesItsStringsToWhoHasThem(t *testing.T) {
+	r := newRoom(NewServer(Config{}), "r")
+	c := silentClient(nil, "r")
+	c.cfg.ReuseMessages = true
+	var frames []byte
+	for seq := range uint64(100) {
+		e := r.recordEvent(&Record{Position: Position{1, seq + 1}, Entry: Entry{From: "a", ID: fmt.Sprint("id", seq), Body: fmt.Append(nil, "text ", seq)}, Time: time.Unix(0, 1)})
+		frames = appendRecordHeader(frames, r.wire, Position{1, seq + 1}, sizeItemsHeader(r.wire, Position{1, seq + 1})+e.lineSize(false, false))
+		frames = e.appendLine(frames, false, false)
+	}
+	var kept []Message
+	reader := transport.NewFrameReader(bytes.NewReader(frames))
+	for range 100 {
+		e := nextOf(t, c, reader)
+		require.Same(t, &c.message, e)
+		kept = append(kept, c.message)
+	}
+	for i := range kept {
+		require.Equal(t, []string{fmt.Sprint("id", i), fmt.Sprint("text ", i)}, []string{kept[i].ID, kept[i].Text})
+	}
 }
 
 // A frame of many lines is still bound by the write and by the credit (S5).

@@ -15,6 +15,9 @@ const (
 	// writeSize is how much is gathered for one Write, so that acknowledgements never
 	// wait behind more of a replay.
 	writeSize = 64 << 10
+	// writeThrough is from where on a write waits until all of it is in packets, in bytes. With a tail that is queued, two packets of each write were
+	// not full, and it took a packet train more: with 100 subscribers, as fast as it goes, a line took 8 % more CPU at both ends.
+	writeThrough = 16 << 10
 	// retryAfter is when a log that did not answer is asked again.
 	retryAfter = time.Second
 )
@@ -59,7 +62,11 @@ func (c *conn) write() {
 			}
 			continue
 		}
-		if _, err := c.str.Write(*buf); err != nil {
+		write := c.str.Write
+		if len(*buf) > writeThrough {
+			write = c.str.WriteThrough
+		}
+		if _, err := write(*buf); err != nil {
 			// The reader finds out, too. pending stays above 0, so no writer follows.
 			c.str.Cancel(transport.StreamCanceled)
 			return

@@ -26,6 +26,7 @@ const caveats = `caveats
   All use TLS 1.3 with the same client and server certificates and no resumption.
   In fan-outs trunkline keeps a log in memory and acknowledges each line; floor and nats do neither. In those
     with fsync or a stalled subscriber, it and jetstream have each line on the disk before it is acknowledged and shown.
+  The subscribers of trunkline and floor use the memory of a line again (ReuseMessages); nats has no such thing.
   Figures are medians over the rounds. Where (min – max) is wide, something else ran on the machine.
 `
 

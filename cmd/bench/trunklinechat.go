@@ -46,7 +46,7 @@ func (d *trunklineChat) join(room string) (*member, error) {
 
 // joinRoom joins, and returns when that has been answered.
 func joinRoom(ctx context.Context, s *transport.Session, room string, from chat.From) (*chat.Client, error) {
-	c, err := chat.NewClient(ctx, s, chat.ClientConfig{})
+	c, err := chat.NewClient(ctx, s, chat.ClientConfig{ReuseMessages: true})
 	if err != nil {
 		return nil, err
 	}
