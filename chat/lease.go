@@ -23,6 +23,10 @@ type LeaseConfig struct {
 
 	// Priority is "lowest" to "highest", and Reason at most 256 bytes that all see, see [FloorRequest].
 	Priority, Reason string
+
+	// Waiting, if it is set, is called by [Acquire] while its request waits: with the floor as it is, at first and after changes, and the
+	// request's number.
+	Waiting func(st *FloorStatus, request uint64)
 }
 
 // A Lease is the floor of a room, held. While it is, it renews its grant. Its context ends with it, by the holder's own clock: before
@@ -66,7 +70,7 @@ func Acquire(ctx context.Context, session *transport.Session, room string, cfg L
 				l.hold(res, asked)
 				return l, nil
 			}
-			if err = l.await(ctx, number); err == nil {
+			if err = l.await(ctx, number, cfg.Waiting); err == nil {
 				continue // it is granted: the next answer says for how long
 			}
 		}
@@ -127,7 +131,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // await waits until a request is granted, or is no more: an error with rpc.Aborted.
-func (l *Lease) await(ctx context.Context, number uint64) error {
+func (l *Lease) await(ctx context.Context, number uint64, waiting func(*FloorStatus, uint64)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	statuses, err := WatchFloor.Call(ctx, l.session, &FloorQuery{Room: l.room})
@@ -145,6 +149,8 @@ func (l *Lease) await(ctx context.Context, number uint64) error {
 			return nil
 		case !waits(st.Queue, number) && !waits(st.Pending, number):
 			return rpc.Errorf(rpc.Aborted, "the request for the floor has ended: it was denied, or given up")
+		case waiting != nil:
+			waiting(st, number)
 		}
 	}
 }

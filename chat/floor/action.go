@@ -93,6 +93,8 @@ func (a Release) act(b *draft) error {
 	switch {
 	case found == nil && a.Grant != 0:
 		return errNotHolding(b.s)
+	case found == nil && a.Request == 0:
+		return errorf(NotFound, "%s neither has the floor nor waits for it", a.By)
 	case found == nil:
 		return errorf(NotFound, "there is no such request")
 	case a.Grant != 0 && (is != Granted || a.Grant != b.s.held):

@@ -98,7 +98,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 			return err
 		}
 	}
-	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, roster: make(roster), earlier: make(map[string]uint64), own: make(map[string]uint64), heard: make(map[string]uint64), cut: make(chan *transport.Error, 1)}
+	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, roster: make(roster), floors: make(map[string]*floorView), earlier: make(map[string]uint64), own: make(map[string]uint64), heard: make(map[string]uint64), cut: make(chan *transport.Error, 1)}
 	in, out, restore, err := a.console(session.Identity().Name, *asJSON)
 	if err != nil {
 		session.Abort(transport.Aborted, "no terminal")
@@ -131,6 +131,7 @@ type conversation struct {
 	earlier map[string]uint64 // of a room: the first line that was shown, or is to come
 	own     map[string]uint64 // of a room: the last line of one's own
 	heard   map[string]uint64 // of a room: the last line of another
+	floors  map[string]*floorView
 }
 
 // run holds the conversation until its input, the session or the person ends it.
@@ -294,10 +295,11 @@ func (c *conversation) readEvents(ctx context.Context) error {
 		if s, ok := e.(*chat.Signal); ok && s.Kind == chat.SignalTyping && !c.out.asJSON {
 			continue // a line for each would bury what is said
 		}
-		if f, ok := e.(*chat.Floor); ok {
+		news := c.seeFloor(ctx, e)
+		if f, ok := e.(*chat.Floor); ok && news {
 			c.noteFloor(ctx, f)
 		}
-		c.out.print(eventOf(e))
+		c.print(eventOf(e))
 		if pos, ok := chat.PositionOf(e); ok {
 			c.client.MarkRead(e.RoomName(), pos)
 		}
@@ -309,6 +311,16 @@ func (c *conversation) readEvents(ctx context.Context) error {
 			return fmt.Errorf("can't join %s: %s", r.Room, r.Reason)
 		}
 	}
+}
+
+// print prints an event for who has the session.
+func (c *conversation) print(e event) {
+	if f, ok := e.(*floorEvent); ok {
+		if f.self = ownName(c.session); !c.out.asJSON && f.passedOn() {
+			return
+		}
+	}
+	c.out.print(e)
 }
 
 // tell tells talk that the connection has ended, or with nil that there is another.

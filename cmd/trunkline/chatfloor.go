@@ -29,8 +29,13 @@ func (c *conversation) floor(ctx context.Context, words string) {
 	}
 	producer := c.client.Producer()
 	action.producer = producer[:]
-	if _, err = action.do(ctx, c.session, room); err != nil { // else it is an event of the room
+	heard := c.heardOf(room)
+	res, err := action.do(ctx, c.session, room)
+	switch {
+	case err != nil:
 		c.out.complain("floor: " + err.Error())
+	case res.Seq <= heard: // it is as it was, and no event says so
+		c.showFloor(ctx, room)
 	}
 }
 
@@ -44,13 +49,13 @@ func (c *conversation) showFloor(ctx context.Context, room string) {
 		c.out.complain("floor: " + err.Error())
 		return
 	}
-	c.out.print(newFloorStatusEvent(st))
+	c.out.print(newFloorStatusEvent(st, ownName(c.session)))
 }
 
 // noteFloor has what is said in a room said under the grant that one has, and keeps that for as long as the
 // conversation goes on.
 func (c *conversation) noteFloor(ctx context.Context, e *chat.Floor) {
-	if id := c.session.Identity(); e.Who != id.Name && e.Who != id.String() {
+	if e.Who != ownName(c.session) {
 		return
 	}
 	switch e.State {

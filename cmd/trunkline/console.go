@@ -96,11 +96,11 @@ func (a *app) console(name string, asJSON bool) (in lineReader, out *printer, re
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	k := &keyboard{stdin: stdin}
+	k := &keyboard{stdin: stdin, prompt: name + "> "}
 	k.t = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{k, stdout}, name+"> ")
+	}{k, stdout}, k.prompt)
 	k.resize = func() {
 		if width, height, err := term.GetSize(int(stdout.Fd())); err == nil {
 			_ = k.t.SetSize(width, height) // it goes on with the old size
@@ -108,7 +108,7 @@ func (a *app) console(name string, asJSON bool) (in lineReader, out *printer, re
 	}
 	out.out = k.t
 	return k, out, func() {
-		k.t.SetPrompt("")
+		k.end()
 		_ = term.Restore(int(stdin.Fd()), state)
 	}, nil
 }
@@ -122,6 +122,30 @@ type keyboard struct {
 	stdin       io.Reader
 	resize      func()
 	interrupted bool
+
+	mu     sync.Mutex // guards what follows
+	prompt string
+	ended  bool // no line is typed any more
+}
+
+// setPrompt has the line being typed stand behind another prompt.
+func (k *keyboard) setPrompt(prompt string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended || k.prompt == prompt {
+		return
+	}
+	k.prompt = prompt
+	k.t.SetPrompt(prompt)
+	_, _ = k.t.Write(nil) // draws the line again; what is printed next fails, too
+}
+
+// end has no prompt drawn any more.
+func (k *keyboard) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ended = true
+	k.t.SetPrompt("")
 }
 
 // Read looks for Ctrl-C, which is no signal in raw mode, and which the terminal takes for the end of the input.

@@ -102,6 +102,11 @@ type floorEvent struct {
 	By     string   `json:"by,omitempty"`
 	Why    string   `json:"why,omitempty"`
 	Reason string   `json:"reason,omitempty"`
+
+	Request uint64 `json:"request,omitempty"` // its number, which a chair names
+	Place   int    `json:"place,omitempty"`   // accepted: in the queue; 1 is next
+
+	self string // who reads it, if that is known
 }
 
 type unknownEvent struct {

@@ -72,11 +72,17 @@ func (a *app) floor(ctx context.Context, c *command, args []string) error {
 	case "watch":
 		return a.watchFloor(ctx, flags, out, room)
 	case "status":
-		req := &chat.FloorQuery{Room: room}
-		st, err := askIn(ctx, a, flags, chat.QueryFloor, req, &req.Room)
-		if err == nil {
-			out.print(newFloorStatusEvent(st))
-		}
+		err := a.onSession(ctx, flags, func(ctx context.Context, s *transport.Session) error {
+			on, err := roomOn(s, room)
+			if err != nil {
+				return err
+			}
+			st, err := chat.QueryFloor.Call(ctx, s, &chat.FloorQuery{Room: on})
+			if err == nil {
+				out.print(newFloorStatusEvent(st, ownName(s)))
+			}
+			return err
+		})
 		return errors.Join(err, out.err())
 	case "mode":
 		call, err := orderNamed("mode").call(room, rest[2:], end{})
@@ -111,7 +117,7 @@ func (a *app) floor(ctx context.Context, c *command, args []string) error {
 		}
 		res, err := action.do(ctx, s, on)
 		if err == nil {
-			out.print(floorEventOf(res))
+			out.print(floorEventOf(res, ownName(s)))
 		}
 		return err
 	})
@@ -133,7 +139,7 @@ func (a *app) watchFloor(ctx context.Context, flags clientFlags, out *printer, r
 	for err == nil && out.err() == nil {
 		var st *chat.FloorStatus
 		if st, err = statuses.Recv(); err == nil {
-			out.print(newFloorStatusEvent(st))
+			out.print(newFloorStatusEvent(st, ownName(session)))
 		}
 	}
 	if ctx.Err() != nil {
@@ -154,13 +160,14 @@ func (a *app) holdFloor(ctx context.Context, flags clientFlags, out *printer, ro
 		return errors.Join(err, release(context.WithoutCancel(ctx), session))
 	}
 	_, _ = rand.Read(cfg.Producer[:]) // never fails
-	lease, err := chat.Acquire(ctx, session, room, cfg)
+	lease, err := a.acquireFloor(ctx, session, room, cfg)
 	if err != nil {
 		return errors.Join(err, release(context.WithoutCancel(ctx), session))
 	}
-	id := session.Identity()
-	at := lease.Position()
-	out.print(&floorEvent{Type: "floor", Room: room, Seq: at.Seq, State: string(chat.FloorGranted), Who: id.Name, Holder: id.Name, Grant: lease.Grant(), Queue: []string{}})
+	self := ownName(session)
+	out.print(&floorEvent{
+		Type: "floor", Room: room, Seq: lease.Position().Seq, State: string(chat.FloorGranted), Who: self, Holder: self, Grant: lease.Grant(), Queue: []string{}, self: self,
+	})
 	held, cancel := context.WithCancelCause(lease.Context())
 	defer cancel(nil)
 	context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
@@ -170,8 +177,8 @@ func (a *app) holdFloor(ctx context.Context, flags clientFlags, out *printer, ro
 		<-held.Done()
 	}
 	if lost := context.Cause(lease.Context()); lost != nil {
-		_ = release(context.WithoutCancel(ctx), session)                     // says less
-		return fmt.Errorf("the floor of %s is lost: %s", room, lost.Error()) // of whatever kind, and whatever the command said
+		_ = release(context.WithoutCancel(ctx), session) // says less
+		return floorLost(room, lost)                     // whatever the command said
 	}
 	err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
 	return errors.Join(err, out.err(), release(context.WithoutCancel(ctx), session))

@@ -26,6 +26,9 @@ const sendHelp = `examples:
   trunkline send ops 👍 --react 17             react to it
   trunkline send lock mine --expect-head 17    say it if 17 is the newest record, or not at all
 
+  trunkline send --floor ops "it is out"       wait for the floor, say it, and give the floor back
+  trunkline send --floor="two words" --timeout 30s ops - < notes
+
 Lines of stdin with nothing in them are left out.
 
 It exits with 0 when every line is in the room's log. A line that is refused is told on
@@ -46,7 +49,7 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if rest, err = how.check(rest); err != nil {
+	if rest, err = how.check(fs, rest); err != nil {
 		return err
 	}
 	if len(rest) != 2 {
@@ -73,9 +76,9 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 		session.Abort(transport.Aborted, "no such room")
 		return err
 	}
-	s := &sending{room: room, how: *how, patience: newPatience(ctx, *wait), out: &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}}
+	s := &sending{a: a, session: session, room: room, how: *how, answered: make(chan struct{}, 1), patience: newPatience(ctx, *wait), out: &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}}
 	defer s.patience.stop()
-	if err := errors.Join(s.run(session, lines), s.out.err()); err != nil {
+	if err := errors.Join(s.run(lines), s.out.err()); err != nil {
 		session.Abort(transport.Aborted, "client failed")
 		return err
 	}
@@ -85,7 +88,7 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 	if n := int(s.refused.Load()); n > 0 {
 		err := fmt.Errorf("%d of %d lines were refused", n, n+s.sent)
 		if s.unheld.Load() {
-			return withHint(err, "ask for the floor with: trunkline floor request %s", plain(shellWord(rest[0])))
+			return withHint(err, "to wait for the floor, say it, and give the floor back: trunkline send --floor %s TEXT", plain(shellWord(rest[0])))
 		}
 		return err
 	}
@@ -108,18 +111,21 @@ func (l *oneLine) readLine() (string, error) {
 
 // A sending is one run of send.
 type sending struct {
+	a        *app
+	session  *transport.Session
 	room     string
 	how      sayHow
 	patience *patience
 	out      *printer
+	answered chan struct{} // has a token when a line may have been
 	sent     int
 	refused  atomic.Int64
 	unheld   atomic.Bool // lines were refused for want of the floor
 }
 
 // run says all lines, and returns when each has its answer.
-func (s *sending) run(session *transport.Session, lines lineReader) error {
-	client, err := chat.NewClient(s.patience.ctx, session, chat.ClientConfig{NoDelivered: true})
+func (s *sending) run(lines lineReader) error {
+	client, err := chat.NewClient(s.patience.ctx, s.session, chat.ClientConfig{NoDelivered: true})
 	if err != nil {
 		return err
 	}
@@ -137,8 +143,10 @@ func (s *sending) run(session *transport.Session, lines lineReader) error {
 		}
 		switch e := event.(type) {
 		case *chat.Joined:
-			input = make(chan error, 1)
-			go func() { input <- s.sayAll(client, lines) }() // it may be left behind in a read of stdin, which can't be ended
+			if input == nil {
+				input = make(chan error, 1)
+				go func() { input <- s.say(client, lines) }() // it may be left behind in a read of stdin, which can't be ended
+			}
 		case *chat.Sent:
 			s.sent++
 			s.print(e)
@@ -150,7 +158,52 @@ func (s *sending) run(session *transport.Session, lines lineReader) error {
 		default:
 			s.patience.note(event)
 		}
+		select {
+		case s.answered <- struct{}{}:
+		default:
+		}
 	}
+}
+
+// say says all lines, while it holds the floor if it is to, and ends the sending half behind them.
+func (s *sending) say(client *chat.Client, lines lineReader) (err error) {
+	defer func() { err = errors.Join(err, closeIfOpen(client)) }()
+	if !s.how.takesFloor {
+		return s.sayAll(client, lines)
+	}
+	ctx := s.patience.ctx
+	lease, err := s.takeFloor(ctx, client.Producer())
+	if err != nil {
+		return err
+	}
+	client.UseGrant(s.room, lease.Grant())
+	held := context.AfterFunc(lease.Context(), func() { s.patience.cancel(floorLost(s.room, context.Cause(lease.Context()))) })
+	err = s.sayAll(client, lines)
+	for err == nil && client.Unacknowledged() > 0 { // which are said under the grant, or not at all
+		select {
+		case <-s.answered:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	if !held() { // it is lost, and run says so
+		return err
+	}
+	return errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+}
+
+// takeFloor waits for the floor.
+func (s *sending) takeFloor(ctx context.Context, producer chat.Producer) (*chat.Lease, error) {
+	bounded, cancel := ctx, context.CancelFunc(func() {})
+	if s.how.timeout > 0 {
+		bounded, cancel = context.WithTimeout(ctx, s.how.timeout)
+	}
+	defer cancel()
+	lease, err := s.a.acquireFloor(bounded, s.session, s.room, chat.LeaseConfig{Producer: producer, Reason: s.how.reason})
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = rpc.Errorf(rpc.DeadlineExceeded, "the floor of %s was not free within %v", s.room, s.how.timeout)
+	}
+	return lease, err
 }
 
 func (s *sending) print(e *chat.Sent) {
@@ -171,12 +224,12 @@ func (s *sending) refuse(e *chat.Error) {
 	s.out.complain("refused: " + reason)
 }
 
-// sayAll publishes all lines, and ends the sending half behind them.
+// sayAll publishes all lines.
 func (s *sending) sayAll(client *chat.Client, lines lineReader) error {
 	for {
 		line, err := lines.readLine()
 		if errors.Is(err, io.EOF) {
-			return closeIfOpen(client)
+			return nil
 		}
 		if _, one := lines.(*oneLine); err == nil && !one && strings.TrimSpace(line) == "" {
 			continue
@@ -193,7 +246,7 @@ func (s *sending) sayAll(client *chat.Client, lines lineReader) error {
 			continue
 		}
 		if err != nil {
-			return errors.Join(err, closeIfOpen(client))
+			return err
 		}
 	}
 }

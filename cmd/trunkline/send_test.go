@@ -47,11 +47,11 @@ func TestAnInterruptedSendSaysHowManyLinesAreUnacknowledged(t *testing.T) {
 			server := serveRooms(t, network, lines(t, 1, 0), transport.Config{})
 			session := network.Dial(server, "alice", transport.Config{NewPacketConn: network.NewConn})
 			ctx, interrupt := context.WithCancelCause(t.Context())
-			s := &sending{room: "r", patience: newPatience(ctx, time.Hour), out: &printer{stderr: io.Discard, out: &bytes.Buffer{}}}
+			s := &sending{session: session, answered: make(chan struct{}, 1), room: "r", patience: newPatience(ctx, time.Hour), out: &printer{stderr: io.Discard, out: &bytes.Buffer{}}}
 			defer s.patience.stop()
 			in := &typist{lines: []string{"one", "two", "three"}, first: network.Cut, end: make(chan struct{})}
 			done := make(chan error)
-			go func() { done <- s.run(session, in) }()
+			go func() { done <- s.run(in) }()
 			time.Sleep(c.after)
 			interrupt(errors.New("ended by a signal: interrupt"))
 			err := <-done

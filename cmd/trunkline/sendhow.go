@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -15,6 +16,10 @@ type sayHow struct {
 	edit, del, react uint64 // the seq of a line
 	expect           string // a head
 	head             chat.Position
+
+	takesFloor bool
+	reason     string        // of the request
+	timeout    time.Duration // for how long it waits for the floor; 0: for as long as it takes
 }
 
 func sayFlags(fs *pflag.FlagSet) *sayHow {
@@ -23,11 +28,21 @@ func sayFlags(fs *pflag.FlagSet) *sayHow {
 	fs.Uint64Var(&h.del, "delete", 0, "take line `N` back; there is no text")
 	fs.Uint64Var(&h.react, "react", 0, "the text is a reaction to line `N`")
 	fs.StringVar(&h.expect, "expect-head", "", "say it only if the newest record is `N`, or EPOCH:N; 0: there is none")
+	fs.StringVar(&h.reason, "floor", "", "wait for the room's floor, say it while holding that, and give it back; `REASON` is told to all")
+	fs.Lookup("floor").NoOptDefVal = " "
+	fs.DurationVar(&h.timeout, "timeout", 0, "with --floor, how long to wait for it (default as long as it takes)")
 	return h
 }
 
 // check checks the flags against the arguments, and returns these with a text.
-func (h *sayHow) check(args []string) ([]string, error) {
+func (h *sayHow) check(fs *pflag.FlagSet, args []string) ([]string, error) {
+	h.takesFloor, h.reason = fs.Changed("floor"), strings.TrimSpace(h.reason)
+	switch {
+	case fs.Changed("timeout") && !h.takesFloor:
+		return nil, usagef("--timeout is for --floor; --wait is how long to wait for a server that was lost")
+	case fs.Changed("timeout") && h.timeout <= 0:
+		return nil, usagef("--timeout wants a time above 0, such as 30s")
+	}
 	n := 0
 	for _, set := range []bool{h.edit > 0, h.del > 0, h.react > 0, h.expect != ""} {
 		if set {
