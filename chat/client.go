@@ -43,6 +43,13 @@ type ClientConfig struct {
 	// instead of 0.18, and half the garbage (BenchmarkRecordCodec).
 	ReuseMessages bool
 
+	// CheckpointLines and CheckpointAfter have the client raise its identity's checkpoint in a room by itself: when so many records of it
+	// have been done with since the last time, or the first of them so long ago, a little earlier where something is said anyway; and with Close. A record
+	// is done with when Next has returned it and is called again, in Events when the loop goes on. A program that is not done with it then, for it hands it on
+	// to another goroutine, calls [Client.MarkRead] instead. Defaults: never, because only the program knows.
+	CheckpointLines int
+	CheckpointAfter time.Duration
+
 	// NoDelivered leaves it unsaid how far the client has come in its rooms. Default: others are told; see [Marked].
 	NoDelivered bool
 }
@@ -72,14 +79,16 @@ type Client struct {
 	rejoins int                    // how many of them have not been joined again on this stream
 	items   items                  // of the frame that was read last
 	message Message                // what Next returns for a line, with ReuseMessages
-	behind  Event                  // what Next returns behind the event of the same frame
-	waiting <-chan struct{}        // of the context whose end is being watched for
-	unsure  map[string]unacked     // messages that were rejected and may be in the log, by their ids
-	doubts  []string               // the ids in unsure, the oldest first
-	unwatch func()
-	broken  error  // how the stream ended, until Detached tells
-	attempt uint64 // of the connection that carried it
-	err     error  // what Next goes on returning
+	// The room of the record that Next has returned last, if there are to be checkpoints and it has not been called since.
+	returned *clientRoom
+	behind   Event              // what Next returns behind the event of the same frame
+	waiting  <-chan struct{}    // of the context whose end is being watched for
+	unsure   map[string]unacked // messages that were rejected and may be in the log, by their ids
+	doubts   []string           // the ids in unsure, the oldest first
+	unwatch  func()
+	broken   error  // how the stream ended, until Detached tells
+	attempt  uint64 // of the connection that carried it
+	err      error  // what Next goes on returning
 
 	mu     sync.Mutex // guards what follows
 	marks  map[string]*ownMark
@@ -88,6 +97,9 @@ type Client struct {
 	closed bool          // nothing more is asked
 	ids    uint64        // message ids made so far
 	grants map[string]uint64
+
+	checkpointAt    time.Time // when the clock says that there is to be a checkpoint; zero: it stands
+	checkpointTimer *time.Timer
 }
 
 // clientRoom is where a client is in a room it has joined.
@@ -290,6 +302,7 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
+	c.done()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -313,6 +326,7 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 		case err == nil && event != nil:
 			return event, nil
 		case err == nil:
+			c.done() // with a record that says nothing new
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, context.Cause(ctx)
 		case c.mayGoOn(err):
@@ -409,6 +423,7 @@ func (c *Client) end(err error) error {
 	c.err = err
 	c.mu.Lock()
 	c.closed = true
+	c.checkpointsLocked() // stops the clock
 	c.mu.Unlock()
 	if c.out != nil {
 		c.leave(err)

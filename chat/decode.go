@@ -272,6 +272,9 @@ func (c *Client) nextItem() (Event, error) {
 		return c.sent(it.room, nextItem(&it.fields), pos, it.duplicate), nil
 	}
 	event, err := c.nextLine(it, pos)
+	if c.cfg.checkpoints() {
+		c.returned = it.in
+	}
 	if err == nil && it.left == 0 {
 		c.delivered(it.in)
 		c.out.consume(len(it.body))

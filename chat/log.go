@@ -204,6 +204,8 @@ type Marker interface {
 	Mark(ctx context.Context, room string, marks []Mark) error
 	// Marks returns all marks of room, sorted by Who.
 	Marks(ctx context.Context, room string) ([]Mark, error)
+	// MarkOf returns the one of who, with 0 of both if there is none.
+	MarkOf(ctx context.Context, room, who string) (Mark, error)
 }
 
 // A Mark says how far an identity has come in a room. It only rises, and never beyond the head.

@@ -28,8 +28,8 @@ type RaiseRequest struct {
 	Delivered uint64 `json:"delivered,omitempty"` // of the newest that has arrived; what was read has
 }
 
-// A RaiseResponse says that the marks are not below what was asked for.
-type RaiseResponse struct{}
+// A RaiseResponse has the caller's marks now, which are not below what was asked for.
+type RaiseResponse struct{ Mark }
 
 // A MarksRequest asks for the marks of a room.
 type MarksRequest struct {
@@ -81,7 +81,12 @@ func (srv *Server) raise(ctx context.Context, req *RaiseRequest) (*RaiseResponse
 	if r, _ := srv.room(req.Room, false); r != nil { // to show it; what is kept is kept
 		r.send(&request{kind: requestAside, do: func() { r.raise(req.Epoch, m) }})
 	}
-	return &RaiseResponse{}, nil
+	now, err := marker.MarkOf(ctx, req.Room, who)
+	if err != nil { // asked again, it does no harm
+		srv.log.Error("log failed", "room", req.Room, "doing", "mark", "err", err)
+		return nil, rpc.Errorf(rpc.Unavailable, "the log does not answer")
+	}
+	return &RaiseResponse{now}, nil
 }
 
 // has says whether the log has, or had, a record at p, or nothing is said by p; epoch 0 is the newest.
@@ -294,14 +299,40 @@ func (c *Client) marked(body []byte) (Event, error) {
 type ownMark struct {
 	raisedMark
 	said bool // on the stream
+
+	// With [ClientConfig.CheckpointLines] or CheckpointAfter:
+	done  Position // of the newest record that the user is done with
+	lines int      // records since the last checkpoint
 }
 
-// MarkRead says that this identity has read up to a record of a room that is joined, which others are shown, and which the server keeps. It
-// does not wait, and is said with the next that the client confirms, after a second at the latest.
+// unsaid says whether there is something to say.
+func (own *ownMark) unsaid() bool { return !own.said && own.Delivered > 0 }
+
+// ownLocked returns how far the client has come in a room.
+func (c *Client) ownLocked(room string) *ownMark {
+	own := c.marks[room]
+	if c.marks == nil {
+		c.marks = make(map[string]*ownMark)
+	}
+	if own == nil {
+		own = &ownMark{said: true}
+		c.marks[room] = own
+	}
+	return own
+}
+
+// MarkRead says that this identity has read up to a record of a room that is joined, and is done with all before: that is its checkpoint
+// there, which others are shown, and which the server keeps. It only rises. MarkRead does not wait, and is said with the next that the client
+// confirms, after a second at the latest; [Raise] waits until it is kept. See [ClientConfig.CheckpointLines] for a client that says it by itself.
 func (c *Client) MarkRead(room string, p Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.raiseLocked(room, p.Epoch, Mark{Read: p.Seq, Delivered: p.Seq})
+	c.armLocked()
+}
+
+// armLocked has what is to be said said soon. Without a stream, the next one does.
+func (c *Client) armLocked() {
 	if c.out != nil {
 		c.out.armLocked()
 	}
@@ -318,14 +349,7 @@ func (c *Client) delivered(r *clientRoom) {
 }
 
 func (c *Client) raiseLocked(room string, epoch uint64, m Mark) {
-	own := c.marks[room]
-	if c.marks == nil {
-		c.marks = make(map[string]*ownMark)
-	}
-	if own == nil {
-		own = &ownMark{}
-		c.marks[room] = own
-	}
+	own := c.ownLocked(room)
 	before := own.raisedMark
 	if own.epoch == epoch {
 		m = own.raised(m)
@@ -339,7 +363,7 @@ func (c *Client) raiseLocked(room string, epoch uint64, m Mark) {
 // unsaidLocked says whether there is something to say.
 func (c *Client) unsaidLocked() bool {
 	for _, own := range c.marks {
-		if !own.said {
+		if own.unsaid() {
 			return true
 		}
 	}
@@ -349,7 +373,7 @@ func (c *Client) unsaidLocked() bool {
 // appendMarksLocked appends a MARK for each room in which there is something to say.
 func (c *Client) appendMarksLocked(b []byte) []byte {
 	for room, own := range c.marks {
-		if !own.said {
+		if own.unsaid() {
 			own.said = true
 			b = appendMessage(b, frameMark, &chatpb.Mark{Room: []byte(room), Epoch: own.epoch, Read: own.Read, Delivered: own.Delivered})
 		}

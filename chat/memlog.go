@@ -484,6 +484,18 @@ func (l *MemoryLog) Marks(_ context.Context, room string) ([]Mark, error) {
 	return slices.SortedFunc(maps.Values(r.marks), func(a, b Mark) int { return strings.Compare(a.Who, b.Who) }), nil
 }
 
+// MarkOf implements [Marker].
+func (l *MemoryLog) MarkOf(_ context.Context, room, who string) (Mark, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := Mark{}
+	if r := l.rooms[room]; r != nil {
+		m = r.marks[who]
+	}
+	m.Who = who
+	return m, nil
+}
+
 // Watch implements [Log].
 func (l *MemoryLog) Watch(room string, moved func(head uint64)) (stop func()) {
 	return l.watchers.Add(room, moved)

@@ -217,6 +217,7 @@ func (o *outbox) write() {
 func (o *outbox) endLocked() {
 	o.stopTimerLocked()
 	o.ending = true
+	o.c.checkpointsLocked()
 	o.marksNow = o.ready && o.c.unsaidLocked()
 	o.startLocked()
 }
@@ -289,6 +290,7 @@ func (o *outbox) confirm() {
 	if o.consumed > o.confirmed {
 		o.confirmLocked()
 	}
+	o.c.checkpointsSoonLocked()
 	switch {
 	case !o.c.unsaidLocked():
 	case o.ready:

@@ -391,9 +391,15 @@ func marks(t *testing.T, marker markingLog) {
 		require.NoError(t, err)
 		return got
 	}
+	one := func(room, who string) chat.Mark {
+		got, err := marker.MarkOf(t.Context(), room, who)
+		require.NoError(t, err)
+		return got
+	}
 	mark := func(room string, m ...chat.Mark) { require.NoError(t, marker.Mark(t.Context(), room, m)) }
 	mark("never seen", chat.Mark{Who: "a", Read: 1, Delivered: 1})
 	assert.Empty(t, of("never seen"))
+	assert.Equal(t, chat.Mark{Who: "a"}, one("never seen", "a"))
 	assert.Zero(t, state(t, l, "never seen").Head)
 	add(t, l, "r", entry("a", 1, "i", "x"), entry("a", 1, "j", "y"))
 	assert.Empty(t, of("r"))
@@ -402,8 +408,11 @@ func marks(t *testing.T, marker markingLog) {
 	mark("r", chat.Mark{Who: "spiffe://d/user/ü", Read: 0, Delivered: 1})
 	mark("r")
 	assert.Equal(t, []chat.Mark{{Who: "b", Read: 1, Delivered: 2}, {Who: "spiffe://d/user/ü", Read: 1, Delivered: 2}}, of("r"))
+	assert.Equal(t, of("r")[1], one("r", "spiffe://d/user/ü"))
+	assert.Equal(t, chat.Mark{Who: "a"}, one("r", "a"))
 	add(t, l, "other", entry("a", 1, "i", "x"))
 	assert.Empty(t, of("other"), "marks are of one room")
+	assert.Equal(t, chat.Mark{Who: "b"}, one("other", "b"))
 	assert.Equal(t, uint64(2), state(t, l, "r").Head, "a mark is no record")
 	assert.Equal(t, uint64(3), add(t, l, "r", entry("a", 1, "k", "z"))[0].Seq)
 

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/trunkline-go/trunkline/chat"
 )
@@ -39,6 +40,21 @@ func (l *Log) Marks(ctx context.Context, name string) ([]chat.Mark, error) {
 		return rows.Err()
 	})
 	return marks, err
+}
+
+// MarkOf implements [chat.Marker].
+func (l *Log) MarkOf(ctx context.Context, name, who string) (chat.Mark, error) {
+	m := chat.Mark{Who: who}
+	err := l.snapshot(ctx, func(tx *sql.Tx) error {
+		var read, delivered int64
+		err := tx.QueryRowContext(ctx, `SELECT m.read, m.delivered FROM marks m JOIN rooms r ON r.id = m.room WHERE r.name = ? AND m.who = ?`, name, who).Scan(&read, &delivered)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		m.Read, m.Delivered = uint64(read), uint64(delivered)
+		return err
+	})
+	return m, err
 }
 
 // mark raises marks of a room.

@@ -46,6 +46,7 @@ func slashHelp() string {
   /react [N] EMOJI, /unreact [N] EMOJI  to what was said last
   /hand up, /hand down  ask to be heard
   /read [ROOM]  how far everybody has read
+  /checkpoint [ROOM]  you are done with all that has been shown
   /floor [status]  who has the floor of the first room, and who waits for it
   /floor request [REASON], /floor release, /floor pass NAME, /floor please [REASON]
   /search QUERY  lines of the first room, as in "trunkline help search"
@@ -63,6 +64,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	fs := flagSet(c)
 	client := a.clientFlags(fs)
 	asJSON := fs.Bool("json", false, "print one JSON object a line")
+	checkpoints := checkpointFlags(fs, time.Second)
 	noReconnect := fs.Bool("no-reconnect", false, "exit when the connection ends, with the code of how it did")
 	wait := fs.Duration("wait", 10*time.Second, "how long to wait for a server at the end of the input, if lines are unacknowledged")
 	rooms, err := a.parse(c, fs, args)
@@ -71,6 +73,9 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	}
 	if len(rooms) == 0 {
 		return withHint(usagef("chat needs a room"), "trunkline chat lobby")
+	}
+	if err := checkpoints.check(); err != nil {
+		return err
 	}
 	for i, room := range rooms {
 		if err := checkRoomArg(room); err != nil {
@@ -98,7 +103,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 			return err
 		}
 	}
-	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, roster: make(roster), floors: make(map[string]*floorView), earlier: make(map[string]uint64), own: make(map[string]uint64), heard: make(map[string]uint64), cut: make(chan *transport.Error, 1)}
+	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, checkpoints: checkpoints, roster: make(roster), floors: make(map[string]*floorView), earlier: make(map[string]uint64), own: make(map[string]uint64), heard: make(map[string]uint64), minor: make(minorPoints), shown: make(map[string]chat.Position), cut: make(chan *transport.Error, 1)}
 	in, out, restore, err := a.console(session.Identity().Name, *asJSON)
 	if err != nil {
 		session.Abort(transport.Aborted, "no terminal")
@@ -114,23 +119,26 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 
 // A conversation is one run of the chat command.
 type conversation struct {
-	session *transport.Session
-	client  *chat.Client
-	in      lineReader
-	out     *printer
-	restore func()                // of the terminal
-	wait    time.Duration         // see --wait
-	strict  bool                  // a line that was refused is a failure: nobody reads along
-	cut     chan *transport.Error // how the connection ended, or nil when there is another; talk always receives
-	gaveUp  *transport.Error      // how the session ended for this side, which waited no longer
+	session     *transport.Session
+	client      *chat.Client
+	in          lineReader
+	out         *printer
+	restore     func()        // of the terminal
+	wait        time.Duration // see --wait
+	checkpoints checkpointFlag
+	strict      bool                  // a line that was refused is a failure: nobody reads along
+	cut         chan *transport.Error // how the connection ended, or nil when there is another; talk always receives
+	gaveUp      *transport.Error      // how the session ended for this side, which waited no longer
 
 	mu      sync.Mutex // guards what follows
 	rooms   []string   // that are joined or asked for; what is typed goes to the first
 	roster  roster
-	refused int               // lines
-	earlier map[string]uint64 // of a room: the first line that was shown, or is to come
-	own     map[string]uint64 // of a room: the last line of one's own
-	heard   map[string]uint64 // of a room: the last line of another
+	refused int                      // lines
+	earlier map[string]uint64        // of a room: the first line that was shown, or is to come
+	own     map[string]uint64        // of a room: the last line of one's own
+	heard   map[string]uint64        // of a room: the last line of another
+	shown   map[string]chat.Position // of a room: the last record that was shown
+	minor   minorPoints
 	floors  map[string]*floorView
 }
 
@@ -169,7 +177,7 @@ func (c *conversation) run(ctx context.Context, a *app, server string) error {
 // error when this side failed.
 func (c *conversation) talk(ctx context.Context, a *app) error {
 	var err error
-	if c.client, err = chat.NewClient(ctx, c.session, chat.ClientConfig{}); err != nil {
+	if c.client, err = chat.NewClient(ctx, c.session, c.checkpoints.config()); err != nil {
 		return c.unlessEnded(err)
 	}
 	for _, room := range slices.Clone(c.rooms) { // which changes with the answers
@@ -288,9 +296,11 @@ func (c *conversation) readEvents(ctx context.Context) error {
 			c.out.print(resumed(c.session, e.Kept))
 			continue
 		case *chat.Marked:
-			if !c.out.asJSON { // a person asks with /read
-				continue
+			if c.out.asJSON { // a person asks with /read
+				c.out.print(eventOf(e))
+				c.showCheckpoints(e)
 			}
+			continue
 		}
 		if s, ok := e.(*chat.Signal); ok && s.Kind == chat.SignalTyping && !c.out.asJSON {
 			continue // a line for each would bury what is said
@@ -301,7 +311,9 @@ func (c *conversation) readEvents(ctx context.Context) error {
 		}
 		c.print(eventOf(e))
 		if pos, ok := chat.PositionOf(e); ok {
-			c.client.MarkRead(e.RoomName(), pos)
+			c.mu.Lock()
+			c.shown[e.RoomName()] = pos
+			c.mu.Unlock()
 		}
 		r, ok := e.(*chat.Rejected)
 		if ok && r.Request == chat.RequestPublish {
@@ -431,6 +443,8 @@ func (c *conversation) command(ctx context.Context, line string) (quit bool) {
 		c.resync(ctx, words)
 	case "read":
 		c.showMarks(ctx, room)
+	case "checkpoint":
+		c.checkpoint(ctx, room)
 	case "floor":
 		c.floor(ctx, words)
 	case "join":

@@ -31,6 +31,7 @@ func roomCommands() []*command {
 		{name: "room create", args: "ROOM", line: "make a room, and be its owner", help: roomCreateHelp, run: (*app).roomCreate},
 		{name: "room show", args: "ROOM", line: "show what a room is, and who is what in it", help: roomShowHelp, run: (*app).roomShow},
 		{name: "room delete", args: "ROOM", line: "delete a room, and all that was said in it", help: roomDeleteHelp, run: (*app).roomDelete},
+		{name: "room checkpoint", args: "ROOM [NUMBER]", line: "say that you are done with all up to a line", help: roomCheckpointHelp, run: (*app).roomCheckpoint},
 	}, orderCommands()...)
 }
 

@@ -15,12 +15,12 @@ import (
 type syncPointEvent struct {
 	Type      string     `json:"type"` // "syncpoint"
 	Room      string     `json:"room"`
-	Kind      string     `json:"kind"` // "major"
-	Name      string     `json:"name"`
-	Seq       uint64     `json:"seq"` // of the point
+	Kind      string     `json:"kind"` // "major", or "minor": a member's checkpoint
+	Name      string     `json:"name"` // of the point, or the member
+	Seq       uint64     `json:"seq"`  // of the point
 	Confirmed bool       `json:"confirmed"`
-	State     string     `json:"state"` // what happened: "set", "confirmed" or "abandoned"
-	By        string     `json:"by"`
+	State     string     `json:"state,omitempty"`    // of a major one, what happened: "set", "confirmed" or "abandoned"
+	By        string     `json:"by,omitempty"`       // likewise
 	WaitFor   []string   `json:"wait_for,omitempty"` // who is to have a checkpoint there, or has none when the point is abandoned
 	Until     *time.Time `json:"until,omitempty"`    // how long they have
 }
@@ -45,7 +45,15 @@ func syncEvent(e *chat.SyncPoint) event {
 	return s
 }
 
+// checkpointEvent says that the server keeps a member's checkpoint.
+func checkpointEvent(room, who string, seq uint64) event {
+	return &syncPointEvent{Type: "syncpoint", Room: room, Kind: "minor", Name: who, Seq: seq, Confirmed: true}
+}
+
 func (e *syncPointEvent) line() string {
+	if e.Kind == "minor" {
+		return fmt.Sprintf("* %s: checkpoint of %s at %d", e.Room, e.Name, e.Seq)
+	}
 	line := fmt.Sprintf("* %s: synchronization point %q at %d: ", e.Room, e.Name, e.Seq)
 	switch {
 	case e.Confirmed:
