@@ -64,7 +64,8 @@ type room struct {
 
 	mu      sync.RWMutex // guards what follows, which only the actor changes
 	ring    ring
-	head    uint64   // seq of the newest record on the ring, or before it
+	head    uint64 // seq of the newest record on the ring, or before it
+	figures floorFigures
 	present []string // who has been shown to be there, sorted; replaced, and never changed
 }
 
@@ -182,6 +183,7 @@ func (r *room) run() {
 	defer stop()
 	defer r.syncTimer.Stop()
 	defer func() { r.floor.stop() }()
+	defer r.setFigures(floorFigures{})
 	for {
 		select {
 		case req := <-r.mail:

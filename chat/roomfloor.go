@@ -112,6 +112,7 @@ func floorParty(s *session, producer Producer) floor.Party {
 
 // tickFloor does what is due with the floor, if there is one.
 func (r *room) tickFloor() {
+	defer r.countFloor()
 	f := r.floor
 	if f == nil || r.known == nil || r.srv.draining.Load() {
 		return
@@ -226,11 +227,13 @@ func (r *room) appendFloor(f *roomFloor, d *floor.Decision) ([]Position, *Error)
 				return nil, errorf(rpc.Unavailable, "the floor may or may not have been changed")
 			}
 			// It has, and refresh has shown it.
+			r.countChanges(d)
 			f.Commit(*d)
 			f.encoded, f.known = r.known.Floor, r.known
 			return nil, nil
 		}
 		r.known, r.snapshot = &after, encoded
+		r.countChanges(d)
 		f.Commit(*d)
 		f.encoded, f.known = after.Floor, r.known
 		positions := make([]Position, len(results))
@@ -245,6 +248,13 @@ func (r *room) appendFloor(f *roomFloor, d *floor.Decision) ([]Position, *Error)
 		return positions, nil
 	}
 	return nil, errorf(rpc.Unavailable, "too many servers append to the room")
+}
+
+// countChanges counts what a decision has made.
+func (r *room) countChanges(d *floor.Decision) {
+	for i := range d.Transitions {
+		r.srv.counters.floorChanges.count(&d.Transitions[i])
+	}
 }
 
 // armFloor has the floor looked after when something is due, and keeps the room for as long as somebody has or wants it.

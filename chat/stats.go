@@ -27,6 +27,14 @@ type Stats struct {
 	// Rejected counts what clients were refused.
 	Rejected map[Rejection]uint64
 
+	HalfDuplex   int // rooms that are half-duplex, of those that have members, or whose floor somebody has or waits for
+	FloorsHeld   int // of such rooms, whose floor somebody has
+	FloorWaiting int // requests for a floor that wait, for a chair or in a queue
+
+	// FloorChanges counts what has become of requests for floors, by records that this server has appended: grants, say, or those that
+	// were revoked for want of a renewal.
+	FloorChanges map[FloorChange]uint64
+
 	Vanished uint64 // how often a member became one of Held
 	CatchUps uint64 // how often a member was so far behind that it went back to the log for what had been new
 
@@ -52,6 +60,10 @@ type RoomStats struct {
 	Held     int    // of the sessions, as in [Stats]
 	Lagging  int    // likewise
 	Stalled  int    // likewise
+
+	HalfDuplex bool
+	Holder     string // who has the floor; "": nobody
+	Waiting    int    // requests for it that wait
 }
 
 // CommitStats says how an append to the log went, for [Config.ObserveCommit].
@@ -77,6 +89,10 @@ func (srv *Server) Stats() Stats {
 		Unread:          srv.counters.unread.Load(),
 		Malformed:       srv.counters.malformed.Load(),
 		PresenceSkipped: srv.counters.presenceSkipped.Load(),
+		HalfDuplex:      int(srv.counters.halfDuplex.Load()),
+		FloorsHeld:      int(srv.counters.floorsHeld.Load()),
+		FloorWaiting:    int(srv.counters.floorWaiting.Load()),
+		FloorChanges:    srv.counters.floorChanges.changes(),
 	}
 	for i := range srv.counters.rejected {
 		request, ok := requestFromWire(chatpb.Rejected_Request(i))
@@ -117,6 +133,7 @@ func (srv *Server) Rooms() []RoomStats {
 		}
 		r.mu.RLock()
 		st.Members, st.Head = len(r.present), r.head
+		st.HalfDuplex, st.Holder, st.Waiting = r.figures.half, r.figures.holder, r.figures.waiting
 		r.mu.RUnlock()
 		all = append(all, st)
 	}
@@ -138,6 +155,10 @@ type counters struct {
 	unread          atomic.Uint64
 	malformed       atomic.Uint64
 	presenceSkipped atomic.Uint64
+	halfDuplex      atomic.Int64
+	floorsHeld      atomic.Int64
+	floorWaiting    atomic.Int64
+	floorChanges    floorCounts
 	rejected        [chatpb.Rejected_REQUEST_RESYNC + 1][rpc.Unauthenticated + 1]atomic.Uint64
 }
 

@@ -25,7 +25,7 @@ func TestLinesAreCounted(t *testing.T) {
 		commits = append(commits, st)
 	}}
 	bubble(t, cfg, func(t *testing.T, h *house) {
-		require.Equal(t, chat.Stats{Rejected: map[chat.Rejection]uint64{}}, h.chat.Stats())
+		require.Equal(t, chat.Stats{Rejected: map[chat.Rejection]uint64{}, FloorChanges: map[chat.FloorChange]uint64{}}, h.chat.Stats())
 		alice, bob := h.join("alice", "lobby", "attic"), h.join("bob", "lobby")
 		for i := range 10 {
 			alice.say("lobby", strconv.Itoa(i))

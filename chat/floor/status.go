@@ -10,6 +10,12 @@ func (s *state) mayPublish(session Session, grant uint64) bool {
 	return s.holder != nil && s.holder.session == session && session != (Session{}) && s.held == grant
 }
 
+// Held returns who holds the floor, with which grant; "" is nobody.
+func (f *Floor) Held() (who string, grant uint64) { return f.s.holding() }
+
+// Waiting returns how many requests wait for it.
+func (f *Floor) Waiting() int { return f.s.waiting() }
+
 // A Status is a floor as it is, for RFC 8855's FloorStatus.
 type Status struct {
 	Holder  *RequestStatus  // nil: nobody

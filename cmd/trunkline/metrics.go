@@ -134,6 +134,10 @@ var (
 	descDeliveries   = desc("trunkline_chat_deliveries_total", "Lines that were written to members.")
 	descDeliverBytes = desc("trunkline_chat_delivered_bytes_total", "Bytes of events that were written to members.")
 	descRejections   = desc("trunkline_chat_rejections_total", "Requests that were rejected.", "request", "code")
+	descFloorChanges = desc("trunkline_chat_floor_changes_total", "What has become of requests for floors (state: granted, denied, revoked and so on), and why.", "state", "why")
+	descHalfDuplex   = desc("trunkline_chat_half_duplex_rooms", "Rooms that are half-duplex, of those that have members, or whose floor somebody has or waits for.")
+	descFloorsHeld   = desc("trunkline_chat_floors_held", "Rooms whose floor somebody has.")
+	descFloorWaiting = desc("trunkline_chat_floor_waiting_requests", "Requests for floors that wait, for a chair or in a queue.")
 	descDrops        = desc("trunkline_chat_drops_total", "What slow or broken readers cost them: their place (trimmed; evicted, who may not be there any more), their session (unread, malformed), presence events (presence).", "reason")
 )
 
@@ -142,6 +146,7 @@ func (s snapshots) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSessions, descGreeting, descStreams, descAccepted, descEstablished, descResumes, descRefusals, descConnections, descEndings, descHandshakes, descBuffered, descLimits,
 		descChatStreams, descRooms, descMembers, descHeld, descLagging, descStalled, descVanished, descCatchUps, descLines, descDuplicates, descDeliveries, descDeliverBytes, descRejections, descDrops,
+		descFloorChanges, descHalfDuplex, descFloorsHeld, descFloorWaiting,
 	} {
 		ch <- d
 	}
@@ -194,6 +199,12 @@ func (s snapshots) Collect(ch chan<- prometheus.Metric) {
 	for r, n := range c.Rejected {
 		count(descRejections, n, string(r.Request), r.Code.String())
 	}
+	for change, n := range c.FloorChanges {
+		count(descFloorChanges, n, string(change.State), change.Why)
+	}
+	gauge(descHalfDuplex, c.HalfDuplex)
+	gauge(descFloorsHeld, c.FloorsHeld)
+	gauge(descFloorWaiting, c.FloorWaiting)
 	count(descDrops, c.Trimmed, "trimmed")
 	count(descDrops, c.Evicted, "evicted")
 	count(descDrops, c.Unread, "unread")

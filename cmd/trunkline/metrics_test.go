@@ -51,6 +51,7 @@ func newStage(t *testing.T) *stage {
 	})
 	s.report = &reporter{srv: s.srv, rooms: s.rooms, domain: domain, started: time.Now()}
 	handle(own, forAdministrators, adminStatus, s.report.status)
+	own.serveRooms(s.rooms)
 	s.seen.collect(s.srv.Stats, s.rooms.Stats)
 	return s
 }
@@ -98,6 +99,8 @@ func (s *stage) play(t *testing.T) {
 		require.NoError(t, err)
 		next(t, speaker, func(e chat.Event) bool { _, ok := e.(*chat.Sent); return ok })
 	}
+	_, err = chat.RequestFloor.Call(ctx, alice, &chat.FloorRequest{Room: "lobby"})
+	require.NoError(t, err)
 	require.NoError(t, reader.Leave(ctx, "attic"))
 	next(t, reader, func(e chat.Event) bool { _, ok := e.(*chat.Rejected); return ok })
 	bob.Abort(transport.Aborted, "") // and is held
@@ -177,8 +180,12 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 			"trunkline_chat_stalled_readers":                                                  0,
 			"trunkline_chat_catch_ups_total":                                                  0,
 			"trunkline_chat_lines_total":                                                      4,
-			"trunkline_chat_deliveries_total":                                                 8,
+			"trunkline_chat_deliveries_total":                                                 10, // of the floor, too
 			"trunkline_chat_commit_lines":                                                     4,
+			"trunkline_chat_floor_changes_total state=granted,why=asked":                      1,
+			"trunkline_chat_floors_held":                                                      1,
+			"trunkline_chat_floor_waiting_requests":                                           0,
+			"trunkline_chat_half_duplex_rooms":                                                0,
 			"trunkline_chat_commit_failures_total":                                            0,
 			"trunkline_chat_rejections_total code=FailedPrecondition,request=leave":           1,
 			"trunkline_chat_drops_total reason=trimmed":                                       0,

@@ -64,6 +64,13 @@ type statusTotals struct {
 	Lagging     int    `json:"lagging"`
 	Lines       uint64 `json:"lines"`
 	Deliveries  uint64 `json:"deliveries"`
+
+	HalfDuplex   int    `json:"half_duplex"` // rooms
+	FloorsHeld   int    `json:"floors_held"`
+	FloorWaiting int    `json:"floor_waiting"` // requests
+	Granted      uint64 `json:"granted"`       // floors
+	Denied       uint64 `json:"denied"`
+	Revoked      uint64 `json:"revoked"`
 }
 
 type statusSession struct {
@@ -87,6 +94,10 @@ type statusRoom struct {
 	Held     int    `json:"held"`
 	Lagging  int    `json:"lagging"`
 	Stalled  int    `json:"stalled"`
+
+	HalfDuplex bool   `json:"half_duplex"`
+	Holder     string `json:"holder"` // of the floor
+	Waiting    int    `json:"waiting"`
 }
 
 type statusEnding struct {
@@ -109,6 +120,10 @@ func (r *reporter) status(_ context.Context, req *statusRequest) (*statusRespons
 		return nil, rpc.Errorf(rpc.InvalidArgument, "limit is %d: want 1 to %d", req.Limit, maxStatusRows)
 	}
 	t, c := r.srv.Stats(), r.rooms.Stats()
+	floors := make(map[chat.FloorState]uint64)
+	for change, n := range c.FloorChanges {
+		floors[change.State] += n
+	}
 	return &statusResponse{
 		Version: version,
 		Address: r.srv.Addr().String(),
@@ -118,6 +133,8 @@ func (r *reporter) status(_ context.Context, req *statusRequest) (*statusRespons
 			Live: t.Live, Detached: t.Detached, Greeting: t.Greeting, Streams: t.Streams,
 			Established: t.Established, Resumed: t.Resumed, NotKept: t.NotKept,
 			Rooms: c.Rooms, Members: c.Members, Lagging: c.Lagging, Lines: c.Published, Deliveries: c.Delivered,
+			HalfDuplex: c.HalfDuplex, FloorsHeld: c.FloorsHeld, FloorWaiting: c.FloorWaiting,
+			Granted: floors[chat.FloorGranted], Denied: floors[chat.FloorDenied], Revoked: floors[chat.FloorRevoked],
 		},
 		Sessions: r.sessions(limit),
 		Rooms:    r.topRooms(limit),
@@ -240,6 +257,8 @@ func printStatus(w io.Writer, st *statusResponse) error {
 	line(fmt.Sprintf("sessions: %d live, %d detached, %d greeting; %d established, %d resumed; streams: %d",
 		t.Live, t.Detached, t.Greeting, t.Established, t.Resumed, t.Streams))
 	line(fmt.Sprintf("chat: %d rooms, %d members, %d lagging; %d lines, %d deliveries", t.Rooms, t.Members, t.Lagging, t.Lines, t.Deliveries))
+	line(fmt.Sprintf("floor: %d half-duplex rooms, %d held, %d waiting; %d granted, %d denied, %d revoked",
+		t.HalfDuplex, t.FloorsHeld, t.FloorWaiting, t.Granted, t.Denied, t.Revoked))
 	if len(st.Sessions) > 0 {
 		line()
 		line("SESSION", "IDENTITY", "ADDRESS", "STATE", "FOR", "STREAMS", "RTT", "SOFTWARE")
@@ -254,9 +273,17 @@ func printStatus(w io.Writer, st *statusResponse) error {
 	}
 	if len(st.Rooms) > 0 {
 		line()
-		line("ROOM", "MEMBERS", "SESSIONS", "HEAD", "LAGGING")
+		line("ROOM", "MEMBERS", "SESSIONS", "HEAD", "LAGGING", "FLOOR")
 		for _, r := range st.Rooms {
-			line(r.Name, strconv.Itoa(r.Members), strconv.Itoa(r.Sessions), strconv.FormatUint(r.Head, 10), strconv.Itoa(r.Lagging))
+			mode := chat.Duplex
+			if r.HalfDuplex {
+				mode = chat.HalfDuplex
+			}
+			has := floorCell(mode, r.Holder)
+			if r.Waiting > 0 {
+				has += fmt.Sprintf(" +%d", r.Waiting)
+			}
+			line(r.Name, strconv.Itoa(r.Members), strconv.Itoa(r.Sessions), strconv.FormatUint(r.Head, 10), strconv.Itoa(r.Lagging), has)
 		}
 		if more := t.Rooms - len(st.Rooms); more > 0 {
 			line(fmt.Sprintf("and %d more", more))
