@@ -518,7 +518,7 @@ func TestR5TenThousandCallsOfEveryKindAndEndingLeaveNothing(t *testing.T) {
 		{"client", 1000, 0, []rpc.Interceptor{passOn, passOn}},
 	} {
 		if raceEnabled { // which makes two minutes of it
-			test.calls = min(test.calls, 2000)
+			test.calls = min(test.calls, 1000)
 		}
 		t.Run(fmt.Sprintf("%s, %d, beside %d, %d interceptors", test.from, test.calls, test.longLived, len(test.interceptors)), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
