@@ -33,7 +33,7 @@ func TestATransitionIsTheMessageFloor(t *testing.T) {
 		name, known := chatpb.Floor_State_name[int32(s)]
 		assert.Equal(t, known, s.String() != "unknown", name)
 	}
-	for w := floor.Asked; w <= floor.NotChaired+1; w++ {
+	for w := floor.Asked; w <= floor.Barred+1; w++ {
 		_, known := chatpb.Floor_Why_name[int32(w)]
 		assert.Equal(t, known, w.String() != "unknown", w.String())
 	}

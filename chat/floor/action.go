@@ -68,7 +68,8 @@ func (a Request) act(b *draft) error {
 // for whoever has the request or has made it, from any of their sessions.
 type Release struct {
 	By      string
-	Session Session // whose request, if no number is given; if it has none, the first of By's
+	Session Session // whose request, if no number is given; if it has none, the first of By's own
+	Only    bool    // of the session, and not another's
 	Request uint64  // its number, or 0
 	Grant   uint64  // 0, or the number of the grant that is given back, if it still holds
 	Text    string
@@ -81,10 +82,13 @@ func (a Release) act(b *draft) error {
 	var found *request
 	var is State
 	b.s.all(func(r *request, s State) bool {
-		if a.Request != 0 && r.id != a.Request || r.who != a.By && r.by != a.By {
+		own := r.session == a.Session && a.Session != Session{}
+		switch {
+		case a.Request != 0 && r.id != a.Request, a.Grant != 0 && s != Granted, a.Only && !own:
+			return true
+		case r.who != a.By && (r.by != a.By || a.Request == 0): // what one has asked for others is given back by its number alone
 			return true
 		}
-		own := r.session == a.Session && a.Session != Session{}
 		if found == nil || own {
 			found, is = r, s
 		}
@@ -97,7 +101,7 @@ func (a Release) act(b *draft) error {
 		return errorf(NotFound, "%s neither has the floor nor waits for it", a.By)
 	case found == nil:
 		return errorf(NotFound, "there is no such request")
-	case a.Grant != 0 && (is != Granted || a.Grant != b.s.held):
+	case a.Grant != 0 && a.Grant != b.s.held:
 		return errNotHolding(b.s)
 	}
 	b.request = found.id

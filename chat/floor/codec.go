@@ -206,6 +206,9 @@ func HolderOf(b []byte) string {
 
 // check says what no state has.
 func (s *state) check() error {
+	if s.last > maxNumber || s.grant > maxNumber {
+		return errorf(Malformed, "%d requests and %d grants are more than there can be", s.last, s.grant)
+	}
 	if s.epoch == 0 || (s.holder == nil) != (s.held == 0) || s.held > s.grant {
 		return errorf(Malformed, "grant %d of %d is held in epoch %d", s.held, s.grant, s.epoch)
 	}

@@ -138,13 +138,13 @@ func FuzzRestart(f *testing.F) {
 	f.Add(good)
 	f.Add([]byte{0x08, 0x01, 0x10, 0x01})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		fl, err := floor.Restart(b, floor.Settings{}, 0, epoch)
+		fl, err := floor.Restart(b, floor.Settings{}, 2, epoch) // of which the state may know nothing, or of a later one
 		if err != nil {
 			require.ErrorIs(t, err, &floor.Error{Code: floor.Malformed})
 			return
 		}
 		encoded := fl.Encode()
-		again, err := floor.Restart(encoded, floor.Settings{}, 0, epoch)
+		again, err := floor.Restart(encoded, floor.Settings{}, 2, epoch)
 		require.NoError(t, err)
 		require.Equal(t, encoded, again.Encode())
 		// Whatever it is, with time it comes to its end.
@@ -160,5 +160,6 @@ func FuzzRestart(f *testing.F) {
 			fl.Commit(fl.Due(now))
 		}
 		require.True(t, fl.Idle())
+		do(t, fl, floor.Request{For: party("alice", 1)}, now) // and somebody else may have it
 	})
 }

@@ -41,10 +41,13 @@ func (f *Floor) Decide(a Action, now time.Time) (Decision, error) {
 	return b.decision(), nil
 }
 
+// Newest says whether nothing was said to the floor since it has made the decision, so that it can be committed.
+func (f *Floor) Newest(d *Decision) bool { return d.floor == f && d.version == f.version }
+
 // Commit makes a decision true, when its records are in the log. It is the decision that the floor has made last,
 // and nothing was said to the floor since; anything else is a fault of the caller's, and panics.
 func (f *Floor) Commit(d Decision) {
-	if d.floor != f || d.version != f.version {
+	if !f.Newest(&d) {
 		panic("floor: the decision is not the newest")
 	}
 	f.version++
@@ -99,7 +102,11 @@ func (b *draft) settle() {
 	b.endHold()
 	for _, r := range slices.Concat(b.s.queue, b.s.pending) {
 		if b.end(&r).over(b.now) {
-			b.move(&r, Cancelled, b.goneFor(&r), "", "")
+			to := Cancelled
+			if r.gone == barred {
+				to = Denied
+			}
+			b.move(&r, to, b.goneFor(&r), "", "")
 		}
 	}
 	_, chaired := b.chaired(b.now)
@@ -153,10 +160,14 @@ func (b *draft) endHold() {
 
 // goneFor returns why a request whose session is not there ends.
 func (b *draft) goneFor(r *request) Why {
-	if r.gone == left {
+	switch r.gone {
+	case left:
 		return Left
+	case barred:
+		return Barred
+	default:
+		return Lost
 	}
-	return Lost
 }
 
 // move makes the transition of a request that waits, to a state that is not in the queue.

@@ -10,7 +10,7 @@
 // decision is forgotten, and nothing has happened. A state is encoded with [Floor.Encode], and the
 // transitions replayed over the state before give the state after, byte for byte.
 //
-// Who is there is no record: [Floor.Present], [Floor.Lost], [Floor.Ended] and [Floor.Chair] are facts, and
+// Who is there is no record: [Floor.Present], [Floor.Lost], [Floor.Ended], [Floor.Bar] and [Floor.Chair] are facts, and
 // hold at once. What follows from them is due, and stays so until it is committed. [Floor.NextDeadline] tells when to look.
 //
 // # Requests
@@ -41,6 +41,7 @@
 //	session lost, grace over      -           cancelled  cancelled  revoked
 //	session ended in order        -           cancelled  cancelled  released
 //	session ended otherwise       -           cancelled  cancelled  revoked
+//	they are barred               -           denied     denied     revoked
 //	lease over                    -           -          granted    revoked
 //	longest hold over             -           -          granted    revoked
 //	undecided too long            -           accepted   -          -

@@ -128,9 +128,19 @@ func (f *Floor) Ended(session Session, inOrder bool, now time.Time) {
 }
 
 func (f *Floor) away(session Session, how gone, now time.Time) {
+	f.goes(func(r *request) bool { return r.session == session && session != (Session{}) }, how, now)
+}
+
+// Bar ends what those identities have who may not have the floor any more, of whatever session, with the next decision.
+func (f *Floor) Bar(who func(identity string) bool, now time.Time) {
+	f.goes(func(r *request) bool { return who(r.who) }, barred, now)
+}
+
+// goes notes of some requests that who they are of has gone.
+func (f *Floor) goes(whose func(r *request) bool, how gone, now time.Time) {
 	f.version++
 	f.s.all(func(r *request, _ State) bool {
-		if r.session == session && session != (Session{}) && r.gone < how {
+		if r.gone < how && whose(r) {
 			r.gone, r.goneAt = how, now
 		}
 		return true
@@ -180,7 +190,7 @@ func (f *Floor) end(r *request) deadline {
 	switch r.gone {
 	case lost:
 		return f.settings.grace(r.goneAt)
-	case left, dead:
+	case left, dead, barred:
 		return deadline{r.goneAt}
 	default:
 		return deadline{}

@@ -239,6 +239,10 @@ func (w *world) steps() map[string]func(*rapid.T) {
 			w.lost = append(w.lost, p)
 		},
 		"ended": func(t *rapid.T) { w.f.Ended(w.leave(t).Session, rapid.Bool().Draw(t, "in order"), w.now) },
+		"bar": func(t *rapid.T) {
+			who := w.someone(t).Who
+			w.f.Bar(func(identity string) bool { return identity == who }, w.now)
+		},
 		"back": func(t *rapid.T) {
 			if len(w.lost) == 0 {
 				return

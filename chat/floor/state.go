@@ -18,6 +18,9 @@ const (
 // of them, in the records that it has lost.
 const lostGrants = 1 << 20
 
+// maxNumber is the largest number of a grant, or request, that a state may have: what follows it does not go round.
+const maxNumber = 1 << 62
+
 // A Session names a session for as long as the server runs. It must not be all zeros, and it
 // is not kept beyond that.
 type Session [16]byte
@@ -66,10 +69,11 @@ type request struct {
 type gone uint8
 
 const (
-	here gone = iota
-	lost      // may come back
-	left      // has ended in order
-	dead      // has ended otherwise
+	here   gone = iota
+	lost        // may come back
+	left        // has ended in order
+	dead        // has ended otherwise
+	barred      // may be there, but may not have the floor
 )
 
 func (r *request) check() error {

@@ -172,7 +172,13 @@ var events = map[string]event{
 	}},
 	"session ended in order":  {settings: forever, try: func(c *cell) { c.f.Ended(c.ours.Session, true, c.now); c.due() }},
 	"session ended otherwise": {settings: forever, try: func(c *cell) { c.f.Ended(c.ours.Session, false, c.now); c.due() }},
-	"lease over":              {try: func(c *cell) { c.wait(floor.DefaultLease) }},
+	"they are barred": {settings: forever, try: func(c *cell) {
+		c.f.Lost(c.ours.Session, c.now)
+		c.f.Bar(func(who string) bool { return who == c.ours.Who }, c.now)
+		c.f.Present(c.ours)
+		c.due()
+	}},
+	"lease over": {try: func(c *cell) { c.wait(floor.DefaultLease) }},
 	"longest hold over": {settings: floor.Settings{Lease: time.Minute, Longest: 100 * time.Second}, try: func(c *cell) {
 		holder, number := other, uint64(1)
 		if c.grant != 0 {

@@ -52,11 +52,12 @@ const (
 	Longest    Why = 8  // it was held for the longest time
 	Undecided  Why = 9  // no chair has decided in time
 	NotChaired Why = 10 // the floor has no chair, or none for too long
+	Barred     Why = 11 // whose request it is may not have the floor any more
 )
 
 var whyNames = [...]string{
 	Asked: "asked", Turn: "turn", ByChair: "chair", Passed: "passed", Left: "left", Lost: "lost",
-	Lapsed: "lapsed", Longest: "longest", Undecided: "undecided", NotChaired: "not chaired",
+	Lapsed: "lapsed", Longest: "longest", Undecided: "undecided", NotChaired: "not chaired", Barred: "barred",
 }
 
 // String returns the name, such as "lapsed".

@@ -107,6 +107,7 @@ const (
 	Floor_WHY_LONGEST     Floor_Why = 8
 	Floor_WHY_UNDECIDED   Floor_Why = 9
 	Floor_WHY_NOT_CHAIRED Floor_Why = 10
+	Floor_WHY_BARRED      Floor_Why = 11
 )
 
 // Enum value maps for Floor_Why.
@@ -123,6 +124,7 @@ var (
 		8:  "WHY_LONGEST",
 		9:  "WHY_UNDECIDED",
 		10: "WHY_NOT_CHAIRED",
+		11: "WHY_BARRED",
 	}
 	Floor_Why_value = map[string]int32{
 		"WHY_UNSPECIFIED": 0,
@@ -136,6 +138,7 @@ var (
 		"WHY_LONGEST":     8,
 		"WHY_UNDECIDED":   9,
 		"WHY_NOT_CHAIRED": 10,
+		"WHY_BARRED":      11,
 	}
 )
 
@@ -329,7 +332,7 @@ var File_chat_internal_chatpb_floor_proto protoreflect.FileDescriptor
 
 const file_chat_internal_chatpb_floor_proto_rawDesc = "" +
 	"\n" +
-	" chat/internal/chatpb/floor.proto\x12\x11trunkline.chat.v1\"\xff\x05\n" +
+	" chat/internal/chatpb/floor.proto\x12\x11trunkline.chat.v1\"\x8f\x06\n" +
 	"\x05Floor\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.trunkline.chat.v1.Floor.StateR\x05state\x12.\n" +
@@ -355,7 +358,7 @@ const file_chat_internal_chatpb_floor_proto_rawDesc = "" +
 	"\x0fSTATE_CANCELLED\x10\x05\x12\x12\n" +
 	"\x0eSTATE_RELEASED\x10\x06\x12\x11\n" +
 	"\rSTATE_REVOKED\x10\a\x12\x10\n" +
-	"\fSTATE_PLEASE\x10\x10\"\xbb\x01\n" +
+	"\fSTATE_PLEASE\x10\x10\"\xcb\x01\n" +
 	"\x03Why\x12\x13\n" +
 	"\x0fWHY_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tWHY_ASKED\x10\x01\x12\f\n" +
@@ -370,7 +373,9 @@ const file_chat_internal_chatpb_floor_proto_rawDesc = "" +
 	"\vWHY_LONGEST\x10\b\x12\x11\n" +
 	"\rWHY_UNDECIDED\x10\t\x12\x13\n" +
 	"\x0fWHY_NOT_CHAIRED\x10\n" +
-	"B8Z6github.com/trunkline-go/trunkline/chat/internal/chatpbb\x06proto3"
+	"\x12\x0e\n" +
+	"\n" +
+	"WHY_BARRED\x10\vB8Z6github.com/trunkline-go/trunkline/chat/internal/chatpbb\x06proto3"
 
 var (
 	file_chat_internal_chatpb_floor_proto_rawDescOnce sync.Once
