@@ -3,6 +3,7 @@ package chat
 import (
 	"bytes"
 	"errors"
+	"time"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
@@ -112,6 +113,9 @@ func (c *conn) admit(room []byte, req *request) {
 // enforce takes those out of the room who may no longer join it. What that frees is in r.freed.
 func (r *room) enforce() {
 	r.unruly = false
+	if r.floor != nil {
+		r.floor.known = nil // asks the same of who has it, or waits
+	}
 	for s, m := range r.members {
 		switch err := r.srv.refuse(r.name, &r.known.Settings, s.peer, s.who, VerbJoin); {
 		case r.deleted:
@@ -125,6 +129,10 @@ func (r *room) enforce() {
 
 // kick takes all sessions of an identity out of the room.
 func (r *room) kick(who string, why *Error) {
+	if r.floor != nil {
+		r.floor.Bar(func(identity string) bool { return identity == who }, time.Now())
+		r.armFloor(time.Now())
+	}
 	for s, m := range r.members {
 		if s.who == who {
 			r.evict(s, m, why)

@@ -59,6 +59,12 @@ func (srv *Server) Unconfirmed() (n uint64) {
 	return n
 }
 
+// FloorWatchers returns for the ends of how many sessions a room's floor waits, and how many calls watch it.
+func FloorWatchers(srv *Server, name string) (sessions, calls int) {
+	_ = srv.do(srv.ctx, name, func(r *room) { sessions, calls = len(r.floor.watched), len(r.floor.views) })
+	return sessions, calls
+}
+
 // DeleteInRoom deletes a room.
 func DeleteInRoom(srv *Server, name string) {
 	_ = srv.do(srv.ctx, name, func(r *room) {

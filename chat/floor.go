@@ -34,7 +34,7 @@ const (
 
 // floorSettings returns how the floor is held. A room is chaired when somebody has the role.
 func (s *Settings) floorSettings() floor.Settings {
-	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+	ms := func(n int64) time.Duration { return time.Duration(max(n, -1)) * time.Millisecond } // every negative one is none
 	f := floor.Settings{
 		Lease: ms(s.Floor.LeaseMs), Longest: ms(s.Floor.LongestMs), Grace: ms(s.Floor.GraceMs),
 		ChairAway: ms(s.Floor.ChairAwayMs), Undecided: ms(s.Floor.UndecidedMs),

@@ -49,6 +49,7 @@ type FloorRequest struct {
 type FloorRelease struct {
 	Room    string `json:"room"`
 	Request uint64 `json:"request,omitempty"` // 0: the session's own, or else the first of the identity
+	Own     bool   `json:"own,omitempty"`     // the session's own, and none of another one of the identity
 	Grant   uint64 `json:"grant,omitempty"`   // only if it still holds
 	Reason  string `json:"reason,omitempty"`
 }
@@ -154,25 +155,26 @@ type floorCall struct {
 	f *roomFloor
 }
 
-// onFloor has the room's actor call f for a caller who may do verb.
-func (srv *Server) onFloor(ctx context.Context, name string, v Verb, f func(c *floorCall) *Error) error {
+// onFloor has the room's actor call f for a caller who may do v. If err is ctx's, f may still be called.
+func onFloor[T any](ctx context.Context, srv *Server, name string, v Verb, f func(c *floorCall) (T, *Error)) (res T, err error) {
 	if e := checkRoom(name); e != nil {
-		return answer(e)
+		return res, answer(e)
 	}
 	var s *session
 	if ts := transport.SessionFrom(ctx); ts != nil {
 		s = srv.session(ts)
 	}
 	if s == nil {
-		return rpc.Errorf(rpc.Unavailable, "the call has no session, or the server is closed")
+		return res, rpc.Errorf(rpc.Unavailable, "the call has no session, or the server is closed")
 	}
 	if !s.claims([]byte(name)) { // a member knows of the room, also if it has no record yet
 		if _, _, err := srv.visible(ctx, name); err != nil {
-			return answer(err)
+			return res, answer(err)
 		}
 	}
+	var done T // the actor's, until it has done so
 	var refusal *Error
-	err := srv.do(ctx, name, func(r *room) {
+	err = srv.do(ctx, name, func(r *room) {
 		if err := r.refresh(); err != nil {
 			refusal = r.refusal("read", err)
 			return
@@ -183,13 +185,16 @@ func (srv *Server) onFloor(ctx context.Context, name string, v Verb, f func(c *f
 		}
 		c := &floorCall{r: r, s: s}
 		if c.f, refusal = r.useFloor(); refusal == nil {
-			refusal = f(c)
+			done, refusal = f(c)
 		}
 	})
-	if err == nil && refusal != nil {
-		err = refusal
+	switch {
+	case err != nil:
+		return res, answer(err)
+	case refusal != nil:
+		return res, answer(refusal)
 	}
-	return answer(err)
+	return done, nil
 }
 
 // decide decides an action, and answers what came of it.
@@ -276,6 +281,9 @@ func (c *floorCall) member(who string) (floor.Party, *Error) {
 	if newest == nil {
 		return floor.Party{}, errorf(rpc.FailedPrecondition, "%s is not in the room", who)
 	}
+	if refusal := c.r.srv.refuse(c.r.name, &c.r.known.Settings, of.peer, of.who, VerbSpeak); refusal != nil {
+		return floor.Party{}, errorf(rpc.FailedPrecondition, "%s may not have the floor: %s", who, refusal.Reason)
+	}
 	return floorParty(of, newest.own.producer), nil
 }
 
@@ -288,24 +296,23 @@ func (srv *Server) requestFloor(ctx context.Context, req *FloorRequest) (*FloorR
 	if priority > floor.Normal || req.For != "" {
 		verb = verbFloor
 	}
-	var res *FloorResponse
-	err := srv.onFloor(ctx, req.Room, verb, func(c *floorCall) *Error {
+	return onFloor(ctx, srv, req.Room, verb, func(c *floorCall) (*FloorResponse, *Error) {
 		p, refusal := c.present(req.Producer)
+		if ctx.Err() != nil {
+			return nil, errorf(rpc.Canceled, "nobody waits for the floor any more")
+		}
 		if refusal == nil && req.For != "" && req.For != c.s.who {
 			p, refusal = c.member(req.For)
 		}
 		if refusal != nil {
-			return refusal
+			return nil, refusal
 		}
 		if q, ok := c.f.RequestOf(p.Session); ok {
 			c.r.watchForEnd(c.s)
-			res = c.status(q.Request)
-			return nil
+			return c.status(q.Request), nil
 		}
-		res, refusal = c.decide(floor.Request{For: p, By: c.s.who, Priority: priority, Text: req.Reason})
-		return refusal
+		return c.decide(floor.Request{For: p, By: c.s.who, Priority: priority, Text: req.Reason})
 	})
-	return res, err
 }
 
 // priorities are the names of RFC 8855, section 5.2.4, the lowest first.
@@ -322,46 +329,40 @@ func parsePriority(s string) (floor.Priority, *Error) {
 	return floor.Priority(i), nil
 }
 
-func (srv *Server) releaseFloor(ctx context.Context, req *FloorRelease) (res *FloorResponse, err error) {
-	err = srv.onFloor(ctx, req.Room, verbRead, func(c *floorCall) (refusal *Error) {
-		res, refusal = c.decide(floor.Release{By: c.s.who, Session: floor.Session(c.s.id), Request: req.Request, Grant: req.Grant, Text: req.Reason})
-		return refusal
+func (srv *Server) releaseFloor(ctx context.Context, req *FloorRelease) (*FloorResponse, error) {
+	return onFloor(ctx, srv, req.Room, verbRead, func(c *floorCall) (*FloorResponse, *Error) {
+		return c.decide(floor.Release{By: c.s.who, Session: c.s.floor, Only: req.Own, Request: req.Request, Grant: req.Grant, Text: req.Reason})
 	})
-	return res, err
 }
 
-func (srv *Server) passFloor(ctx context.Context, req *FloorPass) (res *FloorResponse, err error) {
-	err = srv.onFloor(ctx, req.Room, VerbSpeak, func(c *floorCall) *Error {
+func (srv *Server) passFloor(ctx context.Context, req *FloorPass) (*FloorResponse, error) {
+	return onFloor(ctx, srv, req.Room, VerbSpeak, func(c *floorCall) (*FloorResponse, *Error) {
 		to, refusal := c.member(req.To)
-		if refusal == nil {
-			res, refusal = c.decide(floor.Pass{By: c.s.who, Grant: req.Grant, To: to, Text: req.Reason})
+		if refusal != nil {
+			return nil, refusal
 		}
-		return refusal
+		return c.decide(floor.Pass{By: c.s.who, Grant: req.Grant, To: to, Text: req.Reason})
 	})
-	return res, err
 }
 
-func (srv *Server) pleaseFloor(ctx context.Context, req *FloorAsk) (res *FloorResponse, err error) {
-	err = srv.onFloor(ctx, req.Room, VerbSpeak, func(c *floorCall) (refusal *Error) {
-		res, refusal = c.decide(floor.Ask{By: c.s.who, Text: req.Reason})
-		return refusal
+func (srv *Server) pleaseFloor(ctx context.Context, req *FloorAsk) (*FloorResponse, error) {
+	return onFloor(ctx, srv, req.Room, VerbSpeak, func(c *floorCall) (*FloorResponse, *Error) {
+		return c.decide(floor.Ask{By: c.s.who, Text: req.Reason})
 	})
-	return res, err
 }
 
-func (srv *Server) renewFloor(ctx context.Context, req *FloorRenewal) (res *FloorResponse, err error) {
-	err = srv.onFloor(ctx, req.Room, verbRead, func(c *floorCall) *Error {
+func (srv *Server) renewFloor(ctx context.Context, req *FloorRenewal) (*FloorResponse, error) {
+	return onFloor(ctx, srv, req.Room, verbRead, func(c *floorCall) (*FloorResponse, *Error) {
 		p, refusal := c.present(req.Producer)
-		if refusal == nil {
-			res, refusal = c.decide(floor.Renew{By: p, Grant: req.Grant})
+		if refusal != nil {
+			return nil, refusal
 		}
-		return refusal
+		return c.decide(floor.Renew{By: p, Grant: req.Grant})
 	})
-	return res, err
 }
 
-func (srv *Server) chairFloor(ctx context.Context, req *FloorRuling) (res *FloorResponse, err error) {
-	err = srv.onFloor(ctx, req.Room, verbFloor, func(c *floorCall) (refusal *Error) {
+func (srv *Server) chairFloor(ctx context.Context, req *FloorRuling) (*FloorResponse, error) {
+	return onFloor(ctx, srv, req.Room, verbFloor, func(c *floorCall) (*FloorResponse, *Error) {
 		var a floor.Action
 		switch req.Do {
 		case "accept":
@@ -373,24 +374,18 @@ func (srv *Server) chairFloor(ctx context.Context, req *FloorRuling) (res *Floor
 		case "revoke":
 			a = floor.Revoke{By: c.s.who, Grant: req.Grant, Text: req.Reason}
 		default:
-			return errorf(rpc.InvalidArgument, "a chair may accept, grant, deny or revoke, not %q", req.Do)
+			return nil, errorf(rpc.InvalidArgument, "a chair may accept, grant, deny or revoke, not %q", req.Do)
 		}
-		res, refusal = c.decide(a)
-		return refusal
+		return c.decide(a)
 	})
-	return res, err
 }
 
-func (srv *Server) queryFloor(ctx context.Context, req *FloorQuery) (res *FloorStatus, err error) {
-	err = srv.onFloor(ctx, req.Room, verbRead, func(c *floorCall) *Error {
-		res = c.whole()
-		return nil
-	})
-	return res, err
+func (srv *Server) queryFloor(ctx context.Context, req *FloorQuery) (*FloorStatus, error) {
+	return onFloor(ctx, srv, req.Room, verbRead, (*floorCall).whole)
 }
 
 // whole answers what the floor is.
-func (c *floorCall) whole() *FloorStatus {
+func (c *floorCall) whole() (*FloorStatus, *Error) {
 	now := time.Now()
 	st := c.f.Status(now)
 	res := &FloorStatus{Room: c.r.name, Mode: c.r.known.Settings.Mode, Chaired: st.Chaired, Seq: c.r.head}
@@ -414,7 +409,7 @@ func (c *floorCall) whole() *FloorStatus {
 	for i := range st.Pending {
 		res.Pending = append(res.Pending, part(&st.Pending[i]))
 	}
-	return res
+	return res, nil
 }
 
 // A floorView is a call that watches a floor.
@@ -422,24 +417,16 @@ type floorView struct{ look chan struct{} } // has a token when the floor has ch
 
 func (srv *Server) watchFloor(ctx context.Context, req *FloorQuery, str *rpc.Sender[FloorStatus]) error {
 	view := &floorView{look: make(chan struct{}, 1)}
-	err := srv.onFloor(ctx, req.Room, verbRead, func(c *floorCall) *Error {
+	res, err := onFloor(ctx, srv, req.Room, verbRead, func(c *floorCall) (*FloorStatus, *Error) {
 		c.f.views[view] = struct{}{}
 		c.r.freed-- // the room is kept, or it would have another floor when it comes back
-		return nil
+		return c.whole()
 	})
-	if err != nil {
-		return err
+	if err == nil || ctx.Err() != nil { // then it may watch, all the same
+		defer srv.unwatchFloor(req.Room, view)
 	}
-	defer func() {
-		_ = srv.do(srv.ctx, req.Room, func(r *room) { // fails when the server is closed
-			delete(r.floor.views, view)
-			r.freed++
-		})
-	}()
 	for {
-		var res *FloorStatus
-		// Asked of each time: who may not see the room any more is told no more of it (C8).
-		if err := srv.onFloor(ctx, req.Room, verbRead, func(c *floorCall) *Error { res = c.whole(); return nil }); err != nil {
+		if err != nil {
 			return err
 		}
 		if err := str.Send(res); err != nil {
@@ -454,7 +441,22 @@ func (srv *Server) watchFloor(ctx context.Context, req *FloorQuery, str *rpc.Sen
 		case <-srv.ctx.Done():
 			return rpc.Errorf(rpc.Unavailable, "the server is closed")
 		}
+		// Asked of each time: who may not see the room any more is told no more of it (C8).
+		res, err = onFloor(ctx, srv, req.Room, verbRead, (*floorCall).whole)
 	}
+}
+
+// unwatchFloor follows the end of a call that has, or may have, begun to watch.
+func (srv *Server) unwatchFloor(name string, view *floorView) {
+	_ = srv.do(srv.ctx, name, func(r *room) { // fails when the server is closed
+		if r.floor == nil {
+			return
+		}
+		if _, watches := r.floor.views[view]; watches {
+			delete(r.floor.views, view)
+			r.freed++
+		}
+	})
 }
 
 func (srv *Server) setMode(ctx context.Context, req *SetModeRequest) (*ChangeResponse, error) {

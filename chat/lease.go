@@ -55,35 +55,35 @@ const leaseCheck = 10 * time.Second
 
 // Acquire waits for the floor of a room, for as long as ctx allows; when that ends first the request is given up. An error with
 // [rpc.Aborted] says that the request has come to its end without being granted: a chair has denied it, say. The session need not be in
-// the room, but it must be a member's.
+// the room, but it must be a member's. It has one request there: leases that it acquires while it has one are of the same grant, and each
+// gives that back. To keep two parts of a program apart takes two sessions.
 func Acquire(ctx context.Context, session *transport.Session, room string, cfg LeaseConfig) (*Lease, error) {
 	l := newLease(session, room, cfg)
 	req := &FloorRequest{Room: room, Priority: cfg.Priority, Reason: cfg.Reason, Producer: l.producer}
-	var number uint64
 	for {
 		// Asked again after each failure: the server may have restarted, and has to be told who is there.
 		asked := time.Now()
 		res, err := RequestFloor.Call(ctx, session, req)
 		if err == nil {
-			number = res.Request // another one, if that has ended while nobody could tell
 			if res.State == FloorGranted {
 				l.hold(res, asked)
 				return l, nil
 			}
-			if err = l.await(ctx, number, cfg.Waiting); err == nil {
+			// Its number may be another one than before, if that has ended while nobody could tell.
+			if err = l.await(ctx, res.Request, cfg.Waiting); err == nil {
 				continue // it is granted: the next answer says for how long
 			}
 		}
-		if !passing(err) || ctx.Err() != nil || session.Context().Err() != nil {
-			if number != 0 && rpc.CodeOf(err) != rpc.Aborted {
-				l.giveUp(ctx, number)
-			}
-			return nil, err
+		if passing(err) && session.Context().Err() == nil && pause(ctx, leaseRetry) {
+			continue
 		}
-		if !pause(ctx, leaseRetry) {
-			l.giveUp(ctx, number)
-			return nil, context.Cause(ctx)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+			l.giveUp(ctx)
+		} else if res != nil && rpc.CodeOf(err) != rpc.Aborted { // it waits, and nobody can say for what
+			l.giveUp(ctx)
 		}
+		return nil, err
 	}
 }
 
@@ -164,11 +164,12 @@ func waits(all []FloorParticipant, number uint64) bool {
 	return false
 }
 
-// giveUp takes a request back that nobody waits for any more.
-func (l *Lease) giveUp(ctx context.Context, number uint64) {
+// giveUp takes a request back that nobody waits for any more, and of which nobody may know: the server may have it also when there
+// was no answer.
+func (l *Lease) giveUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseRetry)
 	defer cancel()
-	_, _ = ReleaseFloor.Call(ctx, l.session, &FloorRelease{Room: l.room, Request: number}) // else its grant lapses, or ends with the session
+	_, _ = ReleaseFloor.Call(ctx, l.session, &FloorRelease{Room: l.room, Own: true}) // else its grant lapses, or ends with the session
 }
 
 // hold begins to hold a grant, by an answer to what was asked then.
@@ -227,12 +228,11 @@ func (l *Lease) renew() {
 	for pause(l.ctx, l.patience()) {
 		asked := time.Now()
 		res, err := RenewFloor.Call(l.ctx, l.session, &FloorRenewal{Room: l.room, Grant: l.grant, Producer: l.producer})
-		switch {
-		case err == nil:
-			l.extend(res, asked)
-		case !passing(err) && l.ctx.Err() == nil:
-			l.cancel(fmt.Errorf("%w: %w", ErrLeaseLost, err))
+		if err != nil {
+			l.lose(err)
+			continue
 		}
+		l.extend(res, asked)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -251,7 +251,17 @@ func (l *Lease) watch() {
 				l.cancel(ErrLeaseLost)
 			}
 		}
-		pause(l.ctx, leaseRetry) // the renewals find out what it was
+		l.lose(err)
+		pause(l.ctx, leaseRetry)
+	}
+}
+
+// lose ends the lease if an error says that the floor is not ours any more, and nothing of the call that had it.
+func (l *Lease) lose(err error) {
+	switch rpc.CodeOf(err) {
+	case rpc.FailedPrecondition, rpc.PermissionDenied, rpc.NotFound, rpc.Unauthenticated:
+		l.cancel(fmt.Errorf("%w: %w", ErrLeaseLost, err))
+	default: // until its time is over
 	}
 }
 
@@ -270,8 +280,10 @@ func (l *Lease) Release(ctx context.Context) error {
 	l.cancel(context.Canceled)
 	l.work.Wait()
 	_, err := ReleaseFloor.Call(ctx, l.session, &FloorRelease{Room: l.room, Grant: l.grant})
-	if rpc.CodeOf(err) == rpc.FailedPrecondition {
+	switch rpc.CodeOf(err) {
+	case rpc.FailedPrecondition, rpc.NotFound: // also when the room is
 		return nil
+	default:
+		return err
 	}
-	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/trunkline-go/trunkline/chat/floor"
 	"github.com/trunkline-go/trunkline/rpc"
+	"github.com/trunkline-go/trunkline/transport"
 )
 
 // floorRetry is when a floor is looked after again whose records could not be appended.
@@ -20,7 +21,7 @@ const floorRetry = time.Second
 type roomFloor struct {
 	*floor.Floor
 	encoded []byte    // as the log has it
-	granted Position  // of the record that granted it; not known after a restart
+	granted Position  // of the record that granted it; the zero Position where that is not known, as after a restart
 	known   *snapshot // of the room: those settings it has
 	dirty   bool      // who is there may have changed
 	at      time.Time // when something is due; the zero Time is never
@@ -81,14 +82,25 @@ func (r *room) loadFloor() *Error {
 		f.timer.Stop()
 		r.floor = f
 	}
-	f.Floor, f.encoded, f.known, f.dirty = fl, r.known.Floor, r.known, true
+	f.Floor, f.encoded, f.granted, f.known, f.dirty = fl, r.known.Floor, Position{}, r.known, true
 	for s, m := range r.members {
 		if m.sub != nil {
 			f.Present(floorParty(s, m.own.producer))
 		}
 	}
+	r.barFromFloor(now)
 	r.armFloor(now)
+	f.changed()
 	return nil
+}
+
+// barFromFloor ends what those have of the floor who may not speak in the room any more: who is muted or banned, say, be they in
+// the room or not.
+func (r *room) barFromFloor(now time.Time) {
+	r.floor.Bar(func(identity string) bool {
+		p, refusal := r.srv.named(identity)
+		return refusal == nil && r.srv.refuse(r.name, &r.known.Settings, p.id, p.who, VerbSpeak) != nil
+	}, now)
 }
 
 // clearedFloor returns the floor of a room that is deleted: nobody has it or wants it, and its numbers go on.
@@ -100,9 +112,16 @@ func clearedFloor(encoded []byte) []byte {
 	return cleared
 }
 
+// floorSession returns what a session is to a floor. Its id is the client's own choice, and free again when it has ended, but what
+// it has of the floor may wait for it for longer: somebody else who comes with the same id is somebody else.
+func floorSession(id transport.SessionID, who string) floor.Session {
+	hash := sha256.Sum256(append(id[:], who...))
+	return floor.Session(hash[:16])
+}
+
 // floorParty returns the party that a session is to a floor. What its producer is others are not told: its hash is as good.
 func floorParty(s *session, producer Producer) floor.Party {
-	p := floor.Party{Who: s.who, Session: floor.Session(s.id)}
+	p := floor.Party{Who: s.who, Session: s.floor}
 	if producer != (Producer{}) {
 		hash := sha256.Sum256(append([]byte("trunkline floor "), producer[:]...))
 		p.Producer = floor.Producer(hash[:16])
@@ -128,6 +147,7 @@ func (r *room) tickFloor() {
 	if f.known != r.known {
 		f.known, f.dirty = r.known, true
 		f.Configure(r.known.Settings.floorSettings(), now)
+		r.barFromFloor(now)
 		f.changed()
 	}
 	if f.dirty {
@@ -212,7 +232,7 @@ func (r *room) appendFloor(f *roomFloor, d *floor.Decision) ([]Position, *Error)
 			if err := r.refresh(); err != nil {
 				return nil, r.refusal("refresh", err)
 			}
-			if r.known != before { // it was decided by what is not so any more
+			if r.known != before || !f.Newest(d) { // it was decided by what is not so any more
 				return nil, errorf(rpc.Unavailable, "the room has changed")
 			}
 			continue
@@ -226,16 +246,22 @@ func (r *room) appendFloor(f *roomFloor, d *floor.Decision) ([]Position, *Error)
 			if !bytes.Equal(r.known.Floor, after.Floor) {
 				return nil, errorf(rpc.Unavailable, "the floor may or may not have been changed")
 			}
-			// It has, and refresh has shown it.
+			// It has, and refresh has shown it, and may have taken somebody out of the room.
 			r.countChanges(d)
+			if !f.Newest(d) {
+				return nil, r.loadFloor()
+			}
 			f.Commit(*d)
-			f.encoded, f.known = r.known.Floor, r.known
+			f.encoded, f.granted = r.known.Floor, Position{}
 			return nil, nil
+		}
+		if f.known == r.known {
+			f.known = &after
 		}
 		r.known, r.snapshot = &after, encoded
 		r.countChanges(d)
 		f.Commit(*d)
-		f.encoded, f.known = after.Floor, r.known
+		f.encoded = after.Floor
 		positions := make([]Position, len(results))
 		for i, res := range results {
 			positions[i] = res.Position
@@ -321,7 +347,7 @@ func (r *room) floorLost(s *session) {
 	if f := r.floor; f != nil {
 		now := time.Now()
 		f.dirty = true
-		f.Lost(floor.Session(s.id), now)
+		f.Lost(s.floor, now)
 		r.armFloor(now)
 	}
 }
@@ -336,7 +362,7 @@ func (r *room) floorEnded(s *session, inOrder bool) {
 	if f := r.floor; f != nil {
 		now := time.Now()
 		f.dirty = true
-		f.Ended(floor.Session(s.id), true, now)
+		f.Ended(s.floor, true, now)
 		r.armFloor(now)
 	}
 }
@@ -344,12 +370,17 @@ func (r *room) floorEnded(s *session, inOrder bool) {
 // watchForEnd has the floor told when a session ends that has a request, for it need not be a member.
 func (r *room) watchForEnd(s *session) {
 	f := r.floor
-	if f.watched[s] != nil || f.Idle() {
+	if _, has := f.RequestOf(s.floor); !has || f.watched[s] != nil {
 		return
 	}
 	f.watched[s] = context.AfterFunc(s.ctx, func() {
 		inOrder := endOf(context.Cause(s.ctx)) == endLeft
-		_ = r.srv.do(r.srv.ctx, r.name, func(r *room) { r.floorEnded(s, inOrder) }) // fails when the server is closed
+		_ = r.srv.do(r.srv.ctx, r.name, func(r *room) { // fails when the server is closed
+			if r.floor != nil {
+				delete(r.floor.watched, s)
+			}
+			r.floorEnded(s, inOrder)
+		})
 	})
 }
 
@@ -361,7 +392,7 @@ func (r *room) siftByFloor(req *request) {
 	}
 	f, refusal := r.useFloor()
 	if refusal == nil {
-		if f.MayPublish(floor.Session(req.session.id), req.grant) {
+		if f.MayPublish(req.session.floor, req.grant) {
 			return
 		}
 		refusal = f.refusePublish(half, req.grant)

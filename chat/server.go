@@ -204,6 +204,7 @@ func (srv *Server) session(ts *transport.Session) *session {
 			who:   srv.wireName(ts.Peer().ID),
 			rooms: make(map[string]*claim),
 		}
+		s.floor = floorSession(s.id, s.who)
 		srv.sessions[ts] = s
 		context.AfterFunc(ts.Context(), func() { srv.sessionEnded(ts, s) })
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/trunkline-go/trunkline/certs"
+	"github.com/trunkline-go/trunkline/chat/floor"
 	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
@@ -19,6 +20,7 @@ type session struct {
 	id    transport.SessionID
 	peer  certs.ID
 	who   string // the identity, as others see it
+	floor floor.Session
 
 	mu    sync.Mutex        // guards what follows
 	conn  *conn             // the newest stream

@@ -319,6 +319,10 @@ var errNotPending = &Error{Code: rpc.FailedPrecondition, Reason: "no synchroniza
 // changeSync has the caller, if it may, change what the room has of its synchronization as decide decides.
 func (srv *Server) changeSync(ctx context.Context, name string, decide func(r *room, s *syncState, by string) (*syncRecord, *Error)) (*ChangeResponse, error) {
 	return srv.inRoom(ctx, name, func(r *room, by party) (Position, *Error) {
+		if err := r.refresh(); err != nil {
+			return Position{}, r.refusal("read", err)
+		}
+		r.tendSync() // its time may have been up while nobody was in the room
 		return r.changeSync(by.who, func(s *syncState) (*syncRecord, *Error) {
 			if err := srv.refuse(name, &r.known.Settings, by.id, by.who, verbSync); err != nil {
 				return nil, err
