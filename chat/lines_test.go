@@ -101,7 +101,7 @@ func nextOf(t *testing.T, c *Client, r *transport.FrameReader) Event {
 
 // With ReuseMessages there is one message, and what it has said stays with who has copied it.
 func TestAReusedMessageLeavesItsStringsToWhoHasThem(t *testing.T) {
-	r := newRoom(NewServer(Config{}), "r")
+	r := newRoom(NewServer(Config{Log: NewMemoryLog(MemoryLogConfig{})}), "r")
 	c := silentClient(nil, "r")
 	c.cfg.ReuseMessages = true
 	var frames []byte

@@ -236,10 +236,10 @@ func TestStatusPrintsNothingThatATerminalObeys(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, printStatus(&out, &statusResponse{
 		Sessions: []statusSession{{Software: "evil\x1b[2J\tx\ny", Identity: "a\rb"}},
-		Rooms:    []statusRoom{{Name: "\u202eroom"}},
+		Rooms:    []statusRoom{{Name: "\u202eroom", Holder: "ev\x1bil"}},
 	}))
 	require.False(t, strings.ContainsAny(out.String(), "\x1b\r\t\u202e"), "%q", out.String())
-	require.Equal(t, 3+3+3, strings.Count(out.String(), "\n"), out.String())
+	require.Equal(t, 4+3+3, strings.Count(out.String(), "\n"), out.String())
 }
 
 // Without a host the metrics are on loopback, and a slow client is not waited for.
