@@ -62,6 +62,8 @@ type claim struct {
 	// refusal is whether the session may speak, as it was asked in that generation; nil: it may.
 	refusal    *Error
 	generation uint64
+
+	marks markSlot
 }
 
 // maySpeak says whether the session may publish in a room that it claims. Every PUBLISH comes here: Authorize

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/trunkline-go/trunkline/chat/internal/chatpb"
@@ -79,7 +80,11 @@ func (srv *Server) raise(ctx context.Context, req *RaiseRequest) (*RaiseResponse
 		return nil, rpc.Errorf(rpc.Unavailable, "the log does not answer")
 	}
 	if r, _ := srv.room(req.Room, false); r != nil { // to show it; what is kept is kept
-		r.send(&request{kind: requestAside, do: func() { r.raise(req.Epoch, m) }})
+		epoch := req.Epoch
+		if epoch == 0 { // or it would take the place of what is said of the newest by its number
+			epoch = state.Epoch()
+		}
+		r.send(&request{kind: requestAside, do: func() { r.raise(epoch, m) }})
 	}
 	now, err := marker.MarkOf(ctx, req.Room, who)
 	if err != nil { // asked again, it does no harm
@@ -126,24 +131,67 @@ func (srv *Server) marks(ctx context.Context, req *MarksRequest) (*MarksResponse
 	return &MarksResponse{Room: req.Room, Epoch: state.Epoch(), Head: state.Head, Marks: append([]Mark{}, all[:n]...), More: n < len(all)}, nil
 }
 
-// mark hands a MARK to the room. One that comes too late, or is of no room that the session is in, has nobody whom it could be told.
+// mark hands a MARK to the room, or raises the one that is on its way. One that comes too late, or is of no room that the session is in, has
+// nobody whom it could be told.
 func (c *conn) mark(m *chatpb.Mark) error {
-	if !c.session.claims(m.GetRoom()) {
+	slot := c.session.markSlot(m.GetRoom())
+	mark := Mark{Who: c.session.who, Read: m.GetRead(), Delivered: max(m.GetRead(), m.GetDelivered())}
+	if slot == nil || !slot.raise(m.GetEpoch(), mark) {
 		return nil
 	}
 	r, _ := c.session.srv.room(string(m.GetRoom()), false)
 	if r == nil {
+		slot.take()
 		return nil
 	}
-	epoch, who := m.GetEpoch(), c.session.who
-	mark := Mark{Who: who, Read: m.GetRead(), Delivered: max(m.GetRead(), m.GetDelivered())}
 	req := &request{kind: requestAside}
 	req.do = func() {
-		if member := r.members[req.session]; member != nil && member.sub != nil && member.sub.conn == c {
-			r.raise(epoch, mark)
+		if member := r.members[req.session]; member == nil || member.sub == nil || member.sub.conn != c {
+			slot.take()
+			return
 		}
+		r.marking = append(r.marking, slot)
+		r.marksSoon()
 	}
 	return c.send(r, req)
+}
+
+// A markSlot is where the MARKs of a session for a room wait to be kept, all as one: however many there are, the room hears of them once in
+// marksEvery.
+type markSlot struct {
+	mu    sync.Mutex // guards what follows
+	mark  raisedMark
+	waits bool // the room knows, or is being told
+}
+
+// markSlot returns the one for a room that the session claims, or nil.
+func (s *session) markSlot(room []byte) *markSlot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.rooms[string(room)]; c != nil {
+		return &c.marks
+	}
+	return nil
+}
+
+// raise says whether the room is to be told.
+func (s *markSlot) raise(epoch uint64, m Mark) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first = !s.waits; first {
+		s.mark, s.waits = raisedMark{m, epoch}, true
+	} else {
+		s.mark = s.mark.by(epoch, m)
+	}
+	return first
+}
+
+// take returns what was raised.
+func (s *markSlot) take() raisedMark {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits = false
+	return s.mark
 }
 
 // marksEvery is how often the marks of a room that have risen are kept and shown, all together.
@@ -155,19 +203,29 @@ type raisedMark struct {
 	epoch uint64
 }
 
+// by returns what it is when another of the same identity has been raised.
+func (had raisedMark) by(epoch uint64, m Mark) raisedMark {
+	switch {
+	case had.epoch == epoch:
+		m = had.raised(m)
+	case had.epoch > epoch && epoch > 0:
+		return had // in a later epoch it is higher
+	}
+	return raisedMark{m, epoch}
+}
+
 // raise notes that a mark has risen.
 func (r *room) raise(epoch uint64, m Mark) {
-	had, ok := r.raised[m.Who]
-	switch {
-	case ok && had.epoch == epoch:
-		m = had.raised(m)
-	case ok && had.epoch > epoch && epoch > 0:
-		return // in a later epoch it is higher
+	now := raisedMark{m, epoch}
+	if had, ok := r.raised[m.Who]; ok {
+		now = had.by(epoch, m)
 	}
-	if r.raised == nil {
-		r.raised = make(map[string]raisedMark)
-	}
-	r.raised[m.Who] = raisedMark{m, epoch}
+	put(&r.raised, m.Who, now)
+	r.marksSoon()
+}
+
+// marksSoon has marks kept soon.
+func (r *room) marksSoon() {
 	if r.marksDue == nil {
 		r.marksDue = time.After(marksEvery)
 	}
@@ -184,7 +242,12 @@ func (r *room) keepMarksIfDue() {
 
 // keepMarks has the log keep the marks that have risen, and shows them. It is also for the end, when the server has been closed.
 func (r *room) keepMarks() {
-	r.marksDue = nil
+	for _, slot := range r.marking {
+		m := slot.take()
+		r.raise(m.epoch, m.Mark)
+	}
+	clear(r.marking)
+	r.marking, r.marksDue = r.marking[:0], nil
 	if len(r.raised) == 0 {
 		return
 	}

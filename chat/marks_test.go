@@ -116,6 +116,25 @@ func TestM124MarksRiseUpToTheHead(t *testing.T) {
 	})
 }
 
+// M124: what a client says of a room and what is said by the method, in the newest epoch, are one.
+func TestM124AMarkOfTheNewestEpochTakesNothingAway(t *testing.T) {
+	log := chat.NewMemoryLog(chat.MemoryLogConfig{Epoch: 1})
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		alice := h.join("alice", "lobby")
+		for i := range 3 {
+			alice.say("lobby", fmt.Sprint(i))
+		}
+		r := openRaw(t, h.net.Dial(h.srv, "bob", transport.Config{}))
+		r.write(joinFrame("lobby"))
+		r.readInto(0x09, new(chatpb.Joined))
+		r.write(frame(0x1f, &chatpb.Mark{Room: []byte("lobby"), Epoch: 1, Read: 3}))
+		_, err := chat.Raise.Call(t.Context(), h.net.Dial(h.srv, "bob", transport.Config{}), &chat.RaiseRequest{Room: "lobby", Delivered: 1})
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, [2]uint64{3, 3}, marksOf(t, alice.session, "lobby")["bob"])
+	})
+}
+
 // C8: a room that one may not read is none.
 func TestC8MarksDoNotTellOfRooms(t *testing.T) {
 	cfg := chat.Config{Authorize: func(who certs.ID, _ string, _ chat.Verb) error {

@@ -55,6 +55,7 @@ type room struct {
 	paces      paces // of who speaks, if it is slow
 	freed      int   // references that memberships held which ended on the way
 
+	marking  []*markSlot           // with what has risen and is not in raised yet
 	raised   map[string]raisedMark // since marks were kept and shown last
 	marksDue <-chan time.Time      // when they are next; nil: none have risen
 	unshown  bool                  // some were not shown
