@@ -63,8 +63,10 @@ var sizes = []struct {
 
 func BenchmarkUnary(b *testing.B) {
 	e := newEcho(rpc.Config{})
+	rpc.Handle(e.mux, values, back[wrapperspb.BytesValue], rpc.LendRequest())
 	client, _ := startUDP(b, handlers(e.mux))
 	ctx := context.Background()
+	used := sync.Pool{New: func() any { return new(wrapperspb.BytesValue) }}
 	for _, size := range sizes {
 		text := strings.Repeat("x", size.bytes)
 		raw := rpc.Raw(text)
@@ -74,6 +76,11 @@ func BenchmarkUnary(b *testing.B) {
 		}{
 			{"raw", func() error { _, err := octets.Call(ctx, client, &raw); return err }},
 			{"proto", func() error { _, err := wrap.Call(ctx, client, wrapperspb.String(text)); return err }},
+			{"into", func() error {
+				res := used.Get().(*wrapperspb.BytesValue)
+				defer used.Put(res)
+				return values.CallInto(ctx, client, wrapperspb.Bytes(raw), res)
+			}},
 			{"json", func() error { _, err := say.Call(ctx, client, &Text{Text: text}); return err }},
 		}
 		for _, kind := range kinds {

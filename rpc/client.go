@@ -45,6 +45,7 @@ type clientCall struct {
 	method string
 	opts   callOptions
 
+	into       bool   // the answer goes into a message that has been used; see CallInto
 	resumable  bool   // the method is: every message comes with a cursor
 	idempotent bool   // the method is
 	previous   uint32 // attempts
@@ -294,7 +295,7 @@ func (c *clientCall) reset() { *c = c.again() }
 func (c *clientCall) again() clientCall {
 	return clientCall{
 		ctx: c.ctx, conn: c.conn, client: c.client, call: c.call, str: c.str, method: c.method, opts: c.opts,
-		resumable: c.resumable, idempotent: c.idempotent, previous: c.previous,
+		into: c.into, resumable: c.resumable, idempotent: c.idempotent, previous: c.previous,
 	}
 }
 
@@ -395,7 +396,7 @@ func (c *clientCall) recv(m any, lend bool) error {
 		clearUsed(c.opts.format, m)
 	}
 	keeper := m
-	if lend {
+	if lend || c.into {
 		keeper = nil
 	}
 	if err := c.advance(keeper); err != nil {
@@ -420,11 +421,17 @@ func (c *clientCall) recv(m any, lend bool) error {
 func (c *clientCall) decodeHeld(m any, lend bool) error {
 	c.size = len(c.body)
 	var err error
-	if c.packed {
+	switch {
+	case c.packed:
+		if c.into {
+			clearUsed(c.opts.format, m)
+		}
 		held := 0
 		defer func() { c.str.Unhold(held) }()
 		c.size, err = decodeCompressed(c.str, &held, c.z, c.body, c.opts.maxMessage, c.opts.format, m, false)
-	} else {
+	case c.into:
+		err = decodeInto(c.body, c.opts.format, m)
+	default:
 		err = decode(c.body, c.own || lend, c.opts.format, m, false)
 	}
 	switch {

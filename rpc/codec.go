@@ -112,6 +112,22 @@ func clearUsed(f format, m any) {
 	}
 }
 
+// decodeInto sets m, a pointer to a message that has been used, to the one in b, an answer. It keeps nothing of b: it copies into
+// memory that m has.
+func decodeInto(b []byte, f format, m any) error {
+	switch p := m.(type) {
+	case *Raw:
+		*p = append((*p)[:0], b...)
+		return nil
+	case proto.Message:
+		if f.codec == nil && f.name == codecProto && len(b) >= worthKeeping {
+			return unmarshalInto(b, p)
+		}
+	}
+	clearUsed(f, m)
+	return decode(b, false, f, m, false)
+}
+
 // decode sets m, a pointer, to the message in b. It keeps parts of b only if that is m's own. With strict, JSON
 // with a field that m does not have is an error: a request with a mistyped name would
 // do something else than was meant. In an answer it is one that a newer peer has added.
@@ -129,7 +145,7 @@ func decode(b []byte, own bool, f format, m any, strict bool) error {
 	switch f.name {
 	case codecProto:
 		if p, ok := m.(proto.Message); ok {
-			if own {
+			if own && len(b) >= worthKeeping {
 				return unmarshalOwn(b, p)
 			}
 			return proto.Unmarshal(b, p)

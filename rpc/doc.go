@@ -64,7 +64,8 @@
 //		…
 //	}
 //
-// For streams of many small messages there is RecvInto, which takes one message for all of them.
+// For streams of many small messages there is RecvInto, which takes one message for all of them; for unary calls CallInto, and
+// for who handles long requests [LendRequest].
 //
 // Who leaves before the end says so: by leaving the loop, by Close, which may be deferred, or by the end of the context. A handler
 // ends its side by returning; a caller by CloseSend, or with the last of its sequence. Send waits while the

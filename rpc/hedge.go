@@ -66,6 +66,9 @@ func (c *clientCall) hedge(req, res any) error {
 		return h.failed.end(e)
 	}
 	c.take(&won.call)
+	if c.into {
+		clearUsed(c.opts.format, res)
+	}
 	if err := decode(won.res, true, c.opts.format, res, false); err != nil {
 		return h.failed.end(h.failed.add(Errorf(Internal, "decode response: %w", err)))
 	}

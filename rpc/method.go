@@ -79,15 +79,27 @@ func Unary[Req, Res any](name string, opts ...MethodOption) UnaryMethod[Req, Res
 
 // Call calls the method and returns the answer. An error is an [*Error].
 func (m UnaryMethod[Req, Res]) Call(ctx context.Context, conn Conn, req *Req, opts ...CallOption) (*Res, error) {
-	c := unaryCalls.Get().(*clientCall)
 	res := new(Res)
-	err := c.unary(ctx, &m.method, conn, req, res, opts)
-	*c = clientCall{}
-	unaryCalls.Put(c) // not after a panic
-	if err != nil {
+	if err := m.call(ctx, conn, req, res, false, opts); err != nil {
 		return nil, err
 	}
 	return res, nil
+}
+
+// CallInto is Call with the answer in a message of the caller's, which is cleared first, so that one serves for many calls. The
+// memory that a long one has is used again, that of a [Raw] or of a field of type bytes: what was taken of the last answer changes
+// with the next. After an error what is in res means nothing.
+func (m UnaryMethod[Req, Res]) CallInto(ctx context.Context, conn Conn, req *Req, res *Res, opts ...CallOption) error {
+	return m.call(ctx, conn, req, res, true, opts)
+}
+
+func (m UnaryMethod[Req, Res]) call(ctx context.Context, conn Conn, req, res any, into bool, opts []CallOption) error {
+	c := unaryCalls.Get().(*clientCall)
+	c.into = into
+	err := c.unary(ctx, &m.method, conn, req, res, opts)
+	*c = clientCall{}
+	unaryCalls.Put(c) // not after a panic
+	return err
 }
 
 // unaryCalls are those of one message each way: nobody but Call has them, so the next one may. A call of 64 bytes

@@ -93,6 +93,7 @@ type served struct {
 	name  string
 	info  MethodInfo
 	serve serveFunc
+	lends bool // see LendRequest
 }
 
 // NewMux returns a Mux without methods. It panics when the name of one of [Config.Codecs] or of
@@ -157,12 +158,16 @@ func (m *Mux) formatNamed(name []byte) *format {
 // waited for.
 //
 // Handle panics when the name is invalid or has a handler already.
-func Handle[F any](mux *Mux, m Method[F], fn F) {
-	mux.handle(m.info(), m.serve(fn))
+func Handle[F any](mux *Mux, m Method[F], fn F, opts ...HandleOption) {
+	s := &served{info: m.info(), serve: m.serve(fn)}
+	for _, opt := range opts {
+		opt.applyTo(s)
+	}
+	mux.handle(s)
 }
 
-func (m *Mux) handle(info MethodInfo, serve serveFunc) {
-	name := info.Name
+func (m *Mux) handle(s *served) {
+	name := s.info.Name
 	if !validMethod(name) {
 		panic(fmt.Sprintf("rpc: invalid method name %q", name))
 	}
@@ -171,7 +176,8 @@ func (m *Mux) handle(info MethodInfo, serve serveFunc) {
 	if m.methods[name] != nil {
 		panic(fmt.Sprintf("rpc: method %q is handled twice", name))
 	}
-	m.methods[name] = &served{name: name, info: info, serve: serve}
+	s.name = name
+	m.methods[name] = s
 }
 
 // Methods returns the names of the methods that have a handler, sorted.

@@ -40,17 +40,49 @@ func keepable(f protoreflect.FieldDescriptor) bool {
 // unmarshalOwn is proto.Unmarshal of bytes that are m's own. A field of type bytes that makes up more than half of them
 // aliases them, so that little besides is kept alive; all others are copied.
 func unmarshalOwn(b []byte, m proto.Message) error {
-	rest, value, field := cutLargest(b, m.ProtoReflect().Descriptor().Fields())
+	return unmarshalWith(b, m, func(value, _ []byte) []byte { return value })
+}
+
+// worthKeeping is the shortest message whose memory is kept, or used again, in bytes: to look for a field that it is for takes
+// 0.15 µs, and to copy 64 bytes 0.1 µs less than that.
+const worthKeeping = 512
+
+// unmarshalInto is proto.Unmarshal of bytes that are not m's. Such a field's are copied to where its last ones were, if
+// there is room.
+func unmarshalInto(b []byte, m proto.Message) error {
+	return unmarshalWith(b, m, func(value, used []byte) []byte { return append(used[:0], value...) })
+}
+
+// unmarshalWith has keep say what a field that makes up more than half of the message is set to: it gets the bytes of it that are
+// in b, and those that m had.
+func unmarshalWith(b []byte, m proto.Message, keep func(value, used []byte) []byte) error {
+	reflected := m.ProtoReflect()
+	rest, value, field := cutLargest(b, reflected.Descriptor().Fields())
 	if field == nil {
 		return proto.Unmarshal(b, m)
 	}
+	value = keep(value, reflected.Get(field).Bytes())
 	if len(rest) == 0 {
 		proto.Reset(m)
 	} else if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(rest, m); err != nil {
 		return err
 	}
-	m.ProtoReflect().Set(field, protoreflect.ValueOfBytes(value))
+	reflected.Set(field, protoreflect.ValueOfBytes(value))
 	return proto.CheckInitialized(m)
+}
+
+// keepOwn gives m, a pointer to a message that was decoded as its own from bytes which are not, memory of its own.
+func keepOwn(f format, m any) {
+	switch p := m.(type) {
+	case *Raw:
+		*p = slices.Clone(*p)
+	case proto.Message:
+		if f.codec == nil && f.name == codecProto {
+			own := proto.Clone(p)
+			proto.Reset(p)
+			proto.Merge(p, own)
+		}
+	}
 }
 
 // cutLargest returns the value of the one field that makes up more than half of the message in b, if that is keepable

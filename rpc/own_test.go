@@ -35,6 +35,14 @@ func FuzzUnmarshalOwn(f *testing.F) {
 		if err == nil {
 			assert.True(t, proto.Equal(&want, &got), "%v, not %v", &got, &want)
 		}
+		used := anypb.Any{TypeUrl: "used", Value: make([]byte, 50)}
+		from := bytes.Clone(b)
+		err = unmarshalInto(from, &used)
+		require.Equal(t, wantErr == nil, err == nil, "%v, not %v", err, wantErr)
+		clear(from) // nothing of it is kept
+		if err == nil {
+			assert.True(t, proto.Equal(&want, &used), "%v, not %v", &used, &want)
+		}
 	})
 }
 
@@ -46,4 +54,20 @@ func TestBytesOfALargeMessageAreNotCopied(t *testing.T) {
 	require.Len(t, m.GetValue(), 16<<10)
 	assert.Same(t, &b[len(b)-16<<10], &m.GetValue()[0])
 	assert.Equal(t, len(m.GetValue()), cap(m.GetValue()), "whoever appends writes into nothing else")
+}
+
+func TestMessageKeepsNothingOfWhatItWasDecodedFrom(t *testing.T) {
+	want := bytes.Repeat([]byte{7}, 1000)
+	encoded, err := proto.Marshal(wrapperspb.Bytes(want))
+	require.NoError(t, err)
+	var value wrapperspb.BytesValue
+	require.NoError(t, decode(encoded, true, format{name: codecProto}, &value, true))
+	raw := bytes.Clone(want)
+	m := Raw(raw)
+	keepOwn(format{name: codecProto}, &value)
+	keepOwn(format{name: codecRaw}, &m)
+	clear(encoded)
+	clear(raw)
+	assert.Equal(t, want, value.GetValue())
+	assert.Equal(t, Raw(want), m)
 }

@@ -225,19 +225,32 @@ func (c *serverCall) describe() Call {
 
 // request receives the one message of a request, and marks the call as started.
 func (c *serverCall) request(m any) error {
-	switch err := c.recv(m, false); {
+	lend := c.method.lends
+	switch err := c.recv(m, lend); {
 	case errors.Is(err, io.EOF):
 		return Errorf(InvalidArgument, "request without a message")
 	case err != nil:
 		return err
 	}
-	if err := c.hold(0, c.size); err != nil { // until the handler has returned
-		return err
+	if !lend || c.holds[0] > 0 { // else the stream has it, and counts it
+		if err := c.hold(0, c.size); err != nil { // until the handler has returned
+			return err
+		}
 	}
 	// The handler starts on the message, not on the FIN. But what has come together with
 	// the message is looked at: a deadline in the past means not to wait.
 	c.str.SetReadDeadline(time.Unix(1, 0))
-	switch _, _, err := c.str.ReadFrame(c.limit); {
+	more, err := true, error(nil)
+	if lend {
+		more, err = c.str.More()
+	}
+	if more {
+		if lend {
+			keepOwn(*c.format, m) // the next frame comes where it is
+		}
+		_, _, err = c.str.ReadFrame(c.limit)
+	}
+	switch {
 	case err == nil || isFrameError(err):
 		return Errorf(InvalidArgument, "request with more than one message")
 	case !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded):

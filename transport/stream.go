@@ -90,6 +90,26 @@ func (r *receiver) Read(p []byte) (int, error) {
 	return n, s.link.fromStream(err)
 }
 
+// More says whether bytes follow the frame that ReadFrame returned last, whose body stays as it is. It waits for them, or for the
+// end of the stream, until the read deadline. Without any the error is that of the next ReadFrame.
+func (s *Stream) More() (bool, error) {
+	f := &s.FrameReader
+	if f.off < f.end {
+		return true, nil
+	}
+	if f.err == nil {
+		_, err := s.str.Peek(f.peeked[:])
+		if err == nil {
+			return true, nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return false, err
+		}
+	}
+	_, err := f.Read(f.peeked[:]) // there is nothing but the end, and by Peek it is not taken for read
+	return false, err
+}
+
 // ID returns the stream's id in its connection (RFC 9000, section 2.1).
 func (s *Stream) ID() uint64 { return uint64(s.str.StreamID()) }
 

@@ -82,7 +82,7 @@ func newTrunklineServer(suite string, keys *keySet, log chat.Log, change func(cf
 		return nil, err
 	}
 	mux := rpc.NewMux(rpc.Config{})
-	rpc.Handle(mux, methodEcho, func(_ context.Context, req *bytesValue) (*bytesValue, error) { return req, nil })
+	rpc.Handle(mux, methodEcho, func(_ context.Context, req *bytesValue) (*bytesValue, error) { return req, nil }, rpc.LendRequest())
 	rpc.Handle(mux, methodStream, func(_ context.Context, req *bytesValue, out *rpc.Sender[bytesValue]) error {
 		r, err := parseStreamRequest(req.GetValue())
 		if err != nil {
@@ -149,8 +149,10 @@ func (c *trunklineRPC) Close() error { return c.s.Release(context.Background()) 
 
 func (c *trunklineRPC) newCaller() func([]byte) ([]byte, error) {
 	ctx := context.Background()
+	var req, res bytesValue
 	return func(payload []byte) ([]byte, error) {
-		res, err := methodEcho.Call(ctx, c.s, &bytesValue{Value: payload})
+		req.Value = payload
+		err := methodEcho.CallInto(ctx, c.s, &req, &res)
 		return res.GetValue(), err
 	}
 }
