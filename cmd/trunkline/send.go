@@ -79,6 +79,7 @@ func (a *app) send(ctx context.Context, c *command, args []string) error {
 	s := &sending{a: a, session: session, room: room, how: *how, answered: make(chan struct{}, 1), patience: newPatience(ctx, *wait), out: &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}}
 	defer s.patience.stop()
 	if err := errors.Join(s.run(lines), s.out.err()); err != nil {
+		s.letGo(ctx)
 		session.Abort(transport.Aborted, "client failed")
 		return err
 	}
@@ -121,6 +122,9 @@ type sending struct {
 	sent     int
 	refused  atomic.Int64
 	unheld   atomic.Bool // lines were refused for want of the floor
+
+	decided chan struct{} // closed when lease is known; nil if no floor is asked for
+	lease   *chat.Lease   // nil: the floor was not granted
 }
 
 // run says all lines, and returns when each has its answer.
@@ -145,6 +149,9 @@ func (s *sending) run(lines lineReader) error {
 		case *chat.Joined:
 			if input == nil {
 				input = make(chan error, 1)
+				if s.how.takesFloor {
+					s.decided = make(chan struct{})
+				}
 				go func() { input <- s.say(client, lines) }() // it may be left behind in a read of stdin, which can't be ended
 			}
 		case *chat.Sent:
@@ -173,6 +180,8 @@ func (s *sending) say(client *chat.Client, lines lineReader) (err error) {
 	}
 	ctx := s.patience.ctx
 	lease, err := s.takeFloor(ctx, client.Producer())
+	s.lease = lease
+	close(s.decided)
 	if err != nil {
 		return err
 	}
@@ -190,6 +199,24 @@ func (s *sending) say(client *chat.Client, lines lineReader) (err error) {
 		return err
 	}
 	return errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+}
+
+// letGo gives up the floor, or the request for it, of one who was interrupted: the session does not end in order, and others would wait
+// for it to come back.
+func (s *sending) letGo(ctx context.Context) {
+	if s.decided == nil || s.patience.cut != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	s.patience.cancel(nil)
+	select {
+	case <-s.decided:
+		if s.lease != nil {
+			_ = s.lease.Release(ctx) // else it has the grace
+		}
+	case <-ctx.Done():
+	}
 }
 
 // takeFloor waits for the floor.
