@@ -238,3 +238,49 @@ func TestM152APointWhoseTimeIsUpIsInNobodysWay(t *testing.T) {
 		require.NoError(t, set("two"))
 	})
 }
+
+// M139, S5: a session keeps no more rooms in memory by their floors than it may be in, with calls that watch or with requests.
+func TestM139ASessionHasSoManyFloors(t *testing.T) {
+	bubble(t, chat.Config{MaxSessionRooms: 2}, func(t *testing.T, h *house) {
+		rooms := []string{"one", "two", "three"}
+		for _, room := range rooms {
+			owner := h.join("owner", room)
+			owner.say(room, "x")
+			owner.release()
+		}
+		s := h.net.Dial(h.srv, "alice", transport.Config{})
+		request := func(room string) error {
+			_, err := chat.RequestFloor.Call(t.Context(), s, &chat.FloorRequest{Room: room})
+			return err
+		}
+		watch := func(room string) (*rpc.Receiver[chat.FloorStatus], error) {
+			seen, err := chat.WatchFloor.Call(t.Context(), s, &chat.FloorQuery{Room: room})
+			require.NoError(t, err)
+			_, err = seen.Recv()
+			return seen, err
+		}
+		for range 3 { // the same one twice is one
+			require.NoError(t, request("one"))
+		}
+		require.NoError(t, request("two"))
+		assert.Equal(t, rpc.ResourceExhausted, rpc.CodeOf(request("three")))
+		_, err := chat.ReleaseFloor.Call(t.Context(), s, &chat.FloorRelease{Room: "one"})
+		require.NoError(t, err)
+		require.NoError(t, request("three"))
+		time.Sleep(time.Minute) // their leases end
+		require.NoError(t, request("one"))
+		require.NoError(t, request("two"))
+
+		first, err := watch("one")
+		require.NoError(t, err)
+		_, err = watch("one")
+		require.NoError(t, err)
+		_, err = watch("one")
+		assert.Equal(t, rpc.ResourceExhausted, rpc.CodeOf(err))
+		first.Close()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		_, err = watch("two")
+		require.NoError(t, err)
+	})
+}

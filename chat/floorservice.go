@@ -311,6 +311,9 @@ func (srv *Server) requestFloor(ctx context.Context, req *FloorRequest) (*FloorR
 			c.r.watchForEnd(c.s)
 			return c.status(q.Request), nil
 		}
+		if p.Session == c.s.floor && c.s.floors.Load() >= int64(srv.cfg.MaxSessionRooms) {
+			return nil, c.s.errTooManyFloors("has asked for")
+		}
 		return c.decide(floor.Request{For: p, By: c.s.who, Priority: priority, Text: req.Reason})
 	})
 }
@@ -418,7 +421,11 @@ type floorView struct{ look chan struct{} } // has a token when the floor has ch
 func (srv *Server) watchFloor(ctx context.Context, req *FloorQuery, str *rpc.Sender[FloorStatus]) error {
 	view := &floorView{look: make(chan struct{}, 1)}
 	res, err := onFloor(ctx, srv, req.Room, verbRead, func(c *floorCall) (*FloorStatus, *Error) {
-		c.f.views[view] = struct{}{}
+		if c.s.views.Add(1) > int64(srv.cfg.MaxSessionRooms) {
+			c.s.views.Add(-1)
+			return nil, c.s.errTooManyFloors("watches")
+		}
+		c.f.views[view] = c.s
 		c.r.freed-- // the room is kept, or it would have another floor when it comes back
 		return c.whole()
 	})
@@ -452,8 +459,9 @@ func (srv *Server) unwatchFloor(name string, view *floorView) {
 		if r.floor == nil {
 			return
 		}
-		if _, watches := r.floor.views[view]; watches {
+		if s := r.floor.views[view]; s != nil {
 			delete(r.floor.views, view)
+			s.views.Add(-1)
 			r.freed++
 		}
 	})

@@ -28,7 +28,7 @@ type roomFloor struct {
 	timer   *time.Timer
 	busy    bool                     // it has a request, and holds a reference to the room
 	watched map[*session]func() bool // sessions with requests whose end is being watched for, and how that is ended
-	views   map[*floorView]struct{}
+	views   map[*floorView]*session
 }
 
 // due returns a channel that has a token when something is due.
@@ -44,8 +44,26 @@ func (f *roomFloor) stop() {
 		return
 	}
 	f.timer.Stop()
-	for _, end := range f.watched {
+	for s := range f.watched {
+		f.unwatch(s)
+	}
+}
+
+// unwatch waits for the end of a session no longer.
+func (f *roomFloor) unwatch(s *session) {
+	if end := f.watched[s]; end != nil {
 		end()
+		delete(f.watched, s)
+		s.floors.Add(-1)
+	}
+}
+
+// unwatchOthers waits for the end of those sessions no longer that have no request any more.
+func (f *roomFloor) unwatchOthers() {
+	for s := range f.watched {
+		if _, has := f.RequestOf(s.floor); !has {
+			f.unwatch(s)
+		}
 	}
 }
 
@@ -78,7 +96,7 @@ func (r *room) loadFloor() *Error {
 	}
 	f := r.floor
 	if f == nil {
-		f = &roomFloor{timer: time.NewTimer(time.Hour), watched: make(map[*session]func() bool), views: make(map[*floorView]struct{})}
+		f = &roomFloor{timer: time.NewTimer(time.Hour), watched: make(map[*session]func() bool), views: make(map[*floorView]*session)}
 		f.timer.Stop()
 		r.floor = f
 	}
@@ -197,6 +215,7 @@ func (r *room) decideFloor(decide func(now time.Time) (floor.Decision, error)) (
 		return d, nil, refusal
 	}
 	r.armFloor(now)
+	f.unwatchOthers()
 	f.changed()
 	return d, positions, nil
 }
@@ -300,10 +319,7 @@ func (r *room) armFloor(now time.Time) {
 	case !busy && f.busy:
 		f.busy = false
 		r.freed++
-		for s, end := range f.watched {
-			end()
-			delete(f.watched, s)
-		}
+		f.unwatchOthers()
 	}
 }
 
@@ -377,11 +393,12 @@ func (r *room) watchForEnd(s *session) {
 		inOrder := endOf(context.Cause(s.ctx)) == endLeft
 		_ = r.srv.do(r.srv.ctx, r.name, func(r *room) { // fails when the server is closed
 			if r.floor != nil {
-				delete(r.floor.watched, s)
+				r.floor.unwatch(s)
 			}
 			r.floorEnded(s, inOrder)
 		})
 	})
+	s.floors.Add(1)
 }
 
 // siftByFloor rejects those entries of a request that need the floor, if its session does not have it (C5).

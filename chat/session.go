@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/trunkline-go/trunkline/certs"
 	"github.com/trunkline-go/trunkline/chat/floor"
@@ -22,9 +23,16 @@ type session struct {
 	who   string // the identity, as others see it
 	floor floor.Session
 
+	floors, views atomic.Int64 // in which it has a request that it made itself; and calls that watch one
+
 	mu    sync.Mutex        // guards what follows
 	conn  *conn             // the newest stream
 	rooms map[string]*claim // by name: where the session is a member, or has a JOIN under way
+}
+
+// errTooManyFloors refuses what keeps rooms in memory that the session need not be in (S5).
+func (s *session) errTooManyFloors(doing string) *Error {
+	return errorf(rpc.ResourceExhausted, "the session %s %d floors, which is the limit", doing, s.srv.cfg.MaxSessionRooms)
 }
 
 // attach makes c the session's stream, and returns the one before. If that is the newer one,
