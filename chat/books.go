@@ -109,17 +109,18 @@ func (c *Client) askLocked(p pending) {
 	c.out.askLocked(&p)
 }
 
-// askAnswered takes the oldest such request of room off the books, and says whether there was one.
-func (c *Client) askAnswered(request Request, room string) bool {
+// askAnswered takes the oldest such request of room off the books, and returns from where it was to begin; ok says whether there was one.
+func (c *Client) askAnswered(request Request, room string) (from From, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := slices.IndexFunc(c.asked, func(p pending) bool { return p.request == request && p.room == room })
 	if i < 0 {
-		return false
+		return From{}, false
 	}
+	from = c.asked[i].from
 	c.asked = slices.Delete(c.asked, i, i+1)
 	c.placeLocked()
-	return true
+	return from, true
 }
 
 // answered takes a message off the books, and returns it. If it was not on them, ok is false.

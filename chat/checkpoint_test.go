@@ -29,7 +29,9 @@ func (h *house) reader(name, room string, cfg chat.ClientConfig) *user {
 // one returns the next event.
 func (u *user) one() chat.Event {
 	u.t.Helper()
-	e, err := u.Next(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	e, err := u.Next(ctx)
 	require.NoError(u.t, err)
 	return e
 }

@@ -28,7 +28,7 @@ func (c *Client) decode(t transport.FrameType, body []byte) (Event, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !c.askAnswered(RequestLeave, r.name) {
+		if _, ok := c.askAnswered(RequestLeave, r.name); !ok {
 			return nil, malformed("LEFT without LEAVE")
 		}
 		delete(c.rooms, r.name)
@@ -82,7 +82,14 @@ func (c *Client) joined(body []byte) (Event, error) {
 	room := string(m.GetRoom())
 	r, in := c.rooms[room]
 	resync := in && r.rejoin == rejoinNone
-	if resync && !c.askAnswered(RequestResync, room) || !in && !c.askAnswered(RequestJoin, room) {
+	asked := true
+	switch {
+	case resync:
+		_, asked = c.askAnswered(RequestResync, room)
+	case !in:
+		_, asked = c.askAnswered(RequestJoin, room)
+	}
+	if !asked {
 		return nil, malformed("JOINED without JOIN")
 	}
 	if next := m.GetNext(); next == 0 || next < m.GetFirst() || m.GetHead() == math.MaxUint64 || next > m.GetHead()+1 {
@@ -105,6 +112,7 @@ func (c *Client) rejected(body []byte) (Event, error) {
 	}
 	room := string(m.GetRoom())
 	request, ok := requestFromWire(m.GetRequest())
+	var from From
 	switch {
 	case !ok:
 		return nil, nil // of a request that this version does not make
@@ -126,15 +134,21 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		case in && endsMembership(rpc.Code(m.GetCode())):
 			delete(c.rooms, room)
 			c.forgetMarks(room)
-		case !c.askAnswered(RequestJoin, room):
-			return nil, malformed("REJECTED without JOIN")
+		default:
+			if from, ok = c.askAnswered(RequestJoin, room); !ok {
+				return nil, malformed("REJECTED without JOIN")
+			}
 		}
 	case request == RequestLeave, request == RequestResync:
-		if !c.askAnswered(request, room) {
+		if from, ok = c.askAnswered(request, room); !ok {
 			return nil, malformed("REJECTED without a request")
 		}
 	}
-	return rejectedEvent(request, &m), nil
+	e := rejectedEvent(request, &m)
+	if from.kind == fromCheckpoint {
+		refusedCheckpoint(e)
+	}
+	return e, nil
 }
 
 // doubt keeps a message that was rejected, and that others may be shown all the same: should it be in the log, its stub

@@ -29,6 +29,7 @@ func TestGoldenBytes(t *testing.T) {
 		{"join live", frameJoin, &chatpb.Join{Room: []byte("r")}, "01030a0172"},
 		{"join cursor", frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Cursor{Cursor: &chatpb.Cursor{Epoch: 1, Seq: 300}}}, "010a0a01721205080110ac02"},
 		{"join last", frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 20}}, "01050a01721814"},
+		{"join checkpoint", frameJoin, joinFrom("r", FromCheckpoint()), "011d0a01723001121608ffffffffffffffffff0110ffffffffffffffffff01"},
 		{"mark", frameMark, &chatpb.Mark{Room: []byte("r"), Epoch: 1, Read: 2, Delivered: 300}, "1f0a0a01721001180220ac02"},
 		{"marks", frameMarks, &chatpb.Marks{Room: []byte("r"), Marks: []*chatpb.Marks_Of{{Who: "a", Read: 1, Delivered: 2}}, Stale: true}, "210e0a017212070a016110011802" + "1801"},
 		{"leave", frameLeave, &chatpb.Leave{Room: []byte("r")}, "03030a0172"},
@@ -49,12 +50,20 @@ func TestGoldenBytes(t *testing.T) {
 	}
 }
 
+func joinFrom(room string, from From) *chatpb.Join {
+	m := &chatpb.Join{Room: []byte(room)}
+	from.toWire(m)
+	return m
+}
+
 // FuzzServerFrames has the server decode and carry out anything.
 func FuzzServerFrames(f *testing.F) {
 	for _, b := range [][]byte{
 		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 20}}),
 		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Cursor{Cursor: &chatpb.Cursor{Epoch: 1, Seq: 1 << 63}}}),
 		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 1}, Resync: true}),
+		appendMessage(nil, frameJoin, joinFrom("r", FromCheckpoint())),
+		appendMessage(nil, frameJoin, &chatpb.Join{Room: []byte("r"), From: &chatpb.Join_Last{Last: 1}, Resync: true, Checkpoint: true}),
 		appendMessage(nil, frameLeave, &chatpb.Leave{Room: []byte("r")}),
 		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "i", "hi", KindText, 0), "j", "ho", KindText, 0), 0, nil),
 		appendPublish(nil, "r", Producer{}, appendEntry(appendEntry(nil, "k", "other", KindEdit, 1), "l", "", KindDelete, 1), 0, &Position{1, 3}),

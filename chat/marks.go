@@ -240,14 +240,20 @@ func (r *room) keepMarksIfDue() {
 	}
 }
 
-// keepMarks has the log keep the marks that have risen, and shows them. It is also for the end, when the server has been closed.
-func (r *room) keepMarks() {
+// gatherMarks takes in what sessions have said.
+func (r *room) gatherMarks() {
 	for _, slot := range r.marking {
 		m := slot.take()
 		r.raise(m.epoch, m.Mark)
 	}
 	clear(r.marking)
-	r.marking, r.marksDue = r.marking[:0], nil
+	r.marking = r.marking[:0]
+}
+
+// keepMarks has the log keep the marks that have risen, and shows them. It is also for the end, when the server has been closed.
+func (r *room) keepMarks() {
+	r.gatherMarks()
+	r.marksDue = nil
 	if len(r.raised) == 0 {
 		return
 	}

@@ -338,9 +338,16 @@ func (r *room) join(req *request) (freed int) {
 		return refuse(errNotInRoom(), nil)
 	}
 	state.First = r.known.first(state.First)
-	next, refusal := req.from.next(state)
+	from, refusal := req.from, (*Error)(nil)
+	if from.kind == fromCheckpoint {
+		from, refusal = r.checkpointFrom(req.session.who, state)
+	}
+	var next uint64
 	if refusal == nil {
-		if next, refusal = r.known.Sync.fence(req, next); refusal != nil {
+		next, refusal = from.next(state)
+	}
+	if refusal == nil {
+		if next, refusal = r.known.Sync.fence(from, req.own.known, next); refusal != nil {
 			state.First = max(state.First, r.known.Sync.Major)
 		}
 	}

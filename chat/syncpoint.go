@@ -143,11 +143,11 @@ func (c *Client) follow(r *clientRoom, e *SyncPoint) {
 
 // fence keeps a JOIN that would go back beyond the newest confirmed point from that. Who goes on after a break is owed what it has
 // missed, also if that lies before.
-func (s *syncState) fence(req *request, next uint64) (uint64, *Error) {
+func (s *syncState) fence(from From, afterBreak bool, next uint64) (uint64, *Error) {
 	switch {
-	case next >= s.Major || req.own.known:
+	case next >= s.Major || afterBreak:
 		return next, nil
-	case req.from.kind == fromCursor:
+	case from.kind == fromCursor:
 		return 0, errorf(rpc.OutOfRange, "nobody is taken back beyond the synchronization point at %d; what is before is history", s.Major)
 	}
 	return s.Major, nil

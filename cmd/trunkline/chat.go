@@ -21,6 +21,7 @@ func chatHelp() string {
   trunkline chat lobby --as bob              as somebody else
   trunkline chat lobby ops --json            two rooms, events as JSON lines
   trunkline chat @bob                        you and bob alone
+  trunkline chat lobby --from checkpoint     with what you have not seen yet, on whatever machine
   date | trunkline chat lobby                say one line, wait until it is in the log, leave
 
 What you type goes to the first room. A line that begins with a slash is a
@@ -50,7 +51,7 @@ func slashHelp() string {
   /floor [status]  who has the floor of the first room, and who waits for it
   /floor request [REASON], /floor release, /floor pass NAME, /floor please [REASON]
   /search QUERY  lines of the first room, as in "trunkline help search"
-  /resync N|head  show what there is from line N on again, or skip to the newest
+  /resync N|checkpoint|head  show what there is from line N on again, or skip to the newest
   /msg NAME TEXT  say something to somebody alone, who sees it in the room @you,NAME
   /help         this list
   /quit         leave, as at the end of the input
@@ -64,6 +65,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	fs := flagSet(c)
 	client := a.clientFlags(fs)
 	asJSON := fs.Bool("json", false, "print one JSON object a line")
+	from := fs.String("from", "live", "where rooms begin: `live`, or checkpoint: with what you are not done with yet")
 	checkpoints := checkpointFlags(fs, time.Second)
 	noReconnect := fs.Bool("no-reconnect", false, "exit when the connection ends, with the code of how it did")
 	wait := fs.Duration("wait", 10*time.Second, "how long to wait for a server at the end of the input, if lines are unacknowledged")
@@ -73,6 +75,9 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 	}
 	if len(rooms) == 0 {
 		return withHint(usagef("chat needs a room"), "trunkline chat lobby")
+	}
+	if *from != "live" && *from != fromCheckpoint {
+		return usagef("--from is live or checkpoint, not %q", *from)
 	}
 	if err := checkpoints.check(); err != nil {
 		return err
@@ -103,7 +108,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 			return err
 		}
 	}
-	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, checkpoints: checkpoints, roster: make(roster), floors: make(map[string]*floorView), earlier: make(map[string]uint64), own: make(map[string]uint64), heard: make(map[string]uint64), minor: make(minorPoints), shown: make(map[string]chat.Position), cut: make(chan *transport.Error, 1)}
+	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, fromCheckpoint: *from == fromCheckpoint, checkpoints: checkpoints, roster: make(roster), floors: make(map[string]*floorView), earlier: make(map[string]uint64), own: make(map[string]uint64), heard: make(map[string]uint64), minor: make(minorPoints), shown: make(map[string]chat.Position), cut: make(chan *transport.Error, 1)}
 	in, out, restore, err := a.console(session.Identity().Name, *asJSON)
 	if err != nil {
 		session.Abort(transport.Aborted, "no terminal")
@@ -119,16 +124,17 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 
 // A conversation is one run of the chat command.
 type conversation struct {
-	session     *transport.Session
-	client      *chat.Client
-	in          lineReader
-	out         *printer
-	restore     func()        // of the terminal
-	wait        time.Duration // see --wait
-	checkpoints checkpointFlag
-	strict      bool                  // a line that was refused is a failure: nobody reads along
-	cut         chan *transport.Error // how the connection ended, or nil when there is another; talk always receives
-	gaveUp      *transport.Error      // how the session ended for this side, which waited no longer
+	session        *transport.Session
+	client         *chat.Client
+	in             lineReader
+	out            *printer
+	restore        func()        // of the terminal
+	wait           time.Duration // see --wait
+	checkpoints    checkpointFlag
+	fromCheckpoint bool                  // see --from
+	strict         bool                  // a line that was refused is a failure: nobody reads along
+	cut            chan *transport.Error // how the connection ended, or nil when there is another; talk always receives
+	gaveUp         *transport.Error      // how the session ended for this side, which waited no longer
 
 	mu      sync.Mutex // guards what follows
 	rooms   []string   // that are joined or asked for; what is typed goes to the first
@@ -181,7 +187,7 @@ func (c *conversation) talk(ctx context.Context, a *app) error {
 		return c.unlessEnded(err)
 	}
 	for _, room := range slices.Clone(c.rooms) { // which changes with the answers
-		if err := c.client.Join(ctx, room, chat.Live()); err != nil {
+		if err := c.client.Join(ctx, room, c.where()); err != nil {
 			return c.unlessEnded(err)
 		}
 	}
@@ -318,6 +324,9 @@ func (c *conversation) readEvents(ctx context.Context) error {
 		r, ok := e.(*chat.Rejected)
 		if ok && r.Request == chat.RequestPublish {
 			c.refuse()
+		}
+		if ok && c.joinLeft(ctx, r) {
+			continue
 		}
 		if ok && notIn(r) && c.drop(r.Room) == 0 {
 			return fmt.Errorf("can't join %s: %s", r.Room, r.Reason)

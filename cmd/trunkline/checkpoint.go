@@ -3,16 +3,21 @@ package main
 import (
 	"cmp"
 	"context"
+	"math"
 	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 )
 
 // Checkpoints: minor synchronization points, of oneself and of others.
+
+// fromCheckpoint is what --from may be, beside the number of a line.
+const fromCheckpoint = "checkpoint"
 
 // A checkpointFlag holds when a command says by itself how far it has come.
 type checkpointFlag struct {
@@ -28,6 +33,9 @@ func checkpointFlags(fs *pflag.FlagSet, after time.Duration) checkpointFlag {
 	}
 }
 
+// any says whether there is to be a checkpoint.
+func (f checkpointFlag) any() bool { return *f.lines > 0 || *f.after > 0 }
+
 func (f checkpointFlag) check() error {
 	if *f.lines < 0 || *f.after < 0 {
 		return usagef("what --checkpoint-lines and --checkpoint-after say can't be negative")
@@ -37,6 +45,25 @@ func (f checkpointFlag) check() error {
 
 func (f checkpointFlag) config() chat.ClientConfig {
 	return chat.ClientConfig{CheckpointLines: *f.lines, CheckpointAfter: *f.after}
+}
+
+// where returns where the records of a room begin.
+func (c *conversation) where() chat.From {
+	if c.fromCheckpoint {
+		return chat.FromCheckpoint()
+	}
+	return chat.Live()
+}
+
+// joinLeft joins a room that cannot be joined at one's checkpoint any more with what there is left, and says whether it does.
+func (c *conversation) joinLeft(ctx context.Context, r *chat.Rejected) bool {
+	if !c.fromCheckpoint || r.Request != chat.RequestJoin || r.Code != rpc.OutOfRange || !c.isIn(r.Room) {
+		return false
+	}
+	c.mu.Lock()
+	_, joined := c.earlier[r.Room] // then it is no answer to the JOIN
+	c.mu.Unlock()
+	return !joined && c.client.Join(ctx, r.Room, chat.Last(math.MaxUint64)) == nil
 }
 
 // minorPoints are the newest checkpoints that were shown, by room and identity. Those of a room have been told by its server, which
@@ -102,6 +129,7 @@ func raiseTo(ctx context.Context, s *transport.Session, room string, p chat.Posi
 const roomCheckpointHelp = `examples:
   trunkline room checkpoint ops 17     you are done with line 17, and all before it
   trunkline room checkpoint ops        and with all that there is now
+  trunkline tail ops --from checkpoint   what has come since
 
 A checkpoint is yours, on whatever machine, and others see it. It does not go back: it prints the
 number of the line at which it is. A synchronization point may wait for it: trunkline room sync.

@@ -68,7 +68,7 @@ func (c *conversation) isIn(room string) bool {
 
 // join asks for a room, and says whether that could be done.
 func (c *conversation) join(ctx context.Context, room string) bool {
-	if err := c.client.Join(ctx, room, chat.Live()); err != nil {
+	if err := c.client.Join(ctx, room, c.where()); err != nil {
 		c.reject(err, chat.RequestJoin, room, "")
 		return false
 	}

@@ -78,9 +78,13 @@ func (c *conversation) resync(ctx context.Context, where string) {
 		return
 	}
 	from := chat.Live()
-	if where != "head" {
+	switch where {
+	case "head":
+	case fromCheckpoint:
+		from = chat.FromCheckpoint()
+	default:
 		if err := checkSeq(where); err != nil {
-			c.out.complain(fmt.Sprintf("%s (/resync N|head)", err))
+			c.out.complain(fmt.Sprintf("%s (/resync N|checkpoint|head)", err))
 			return
 		}
 		seq, _ := strconv.ParseUint(where, 10, 64) // it has been checked

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ const tailHelp = `examples:
   trunkline tail ops                     the newest 10 lines of a room
   trunkline tail ops --last 100 --json   the newest 100, as JSON lines
   trunkline tail ops --from 1            all that the log has, from a line's number on
+  trunkline tail ops --from checkpoint --checkpoint-lines 100
+                                         what you are not done with yet, on whatever machine
   trunkline tail @bob                    the room of you and bob
   trunkline tail ops --follow            and then what comes, until Ctrl-C
   trunkline tail ops --follow --cursor ops.cursor | while read -r line; do …; done
@@ -38,7 +41,8 @@ func (a *app) tail(ctx context.Context, c *command, args []string) error {
 	flags := a.clientFlags(fs)
 	asJSON := fs.Bool("json", false, "print one JSON object a line")
 	last := fs.Uint64("last", 10, "how many of the newest lines")
-	from := fs.Uint64("from", 0, "`NUMBER` of the first line")
+	from := fs.String("from", "", "`NUMBER` of the first line, or checkpoint: behind your own")
+	checkpoints := checkpointFlags(fs, 0)
 	follow := fs.BoolP("follow", "f", false, "go on with what comes")
 	cursor := fs.String("cursor", "", "`FILE` that keeps which line was printed last")
 	wait := fs.Duration("wait", time.Minute, "how long to wait for a server when the connection is lost")
@@ -50,14 +54,25 @@ func (a *app) tail(ctx context.Context, c *command, args []string) error {
 		return withHint(usagef("tail takes a room"), "trunkline tail ROOM")
 	case fs.Changed("from") && fs.Changed("last"):
 		return usagef("--from and --last are two ways to say where to begin")
-	case fs.Changed("from") && *from == 0:
-		return usagef("lines are numbered from 1")
+	}
+	var first uint64
+	if fs.Changed("from") && *from != fromCheckpoint {
+		if err := checkSeq(*from); err != nil {
+			return err
+		}
+		first, _ = strconv.ParseUint(*from, 10, 64) // it has been checked
+	}
+	if err := checkpoints.check(); err != nil {
+		return err
 	}
 	if err := checkRoomArg(rest[0]); err != nil {
 		return err
 	}
-	t := &tailing{follow: *follow, cursor: *cursor, from: chat.Last(*last)}
-	if t.first = *from; t.first == 0 && t.cursor != "" {
+	t := &tailing{follow: *follow, cursor: *cursor, checkpoints: checkpoints, first: first, from: chat.Last(*last)}
+	switch {
+	case *from == fromCheckpoint:
+		t.from = chat.FromCheckpoint()
+	case t.first == 0 && t.cursor != "":
 		pos, known, err := readCursor(t.cursor)
 		if err != nil {
 			return err
@@ -81,7 +96,7 @@ func (a *app) tail(ctx context.Context, c *command, args []string) error {
 	t.out = &printer{asJSON: *asJSON, stderr: a.stderr, out: a.stdout}
 	t.patience = newPatience(ctx, *wait)
 	defer t.patience.stop()
-	client, err := chat.NewClient(ctx, session, chat.ClientConfig{})
+	client, err := chat.NewClient(ctx, session, checkpoints.config())
 	if err == nil {
 		err = t.run(client)
 	}
@@ -103,13 +118,14 @@ func (a *app) tail(ctx context.Context, c *command, args []string) error {
 
 // A tailing is one run of tail.
 type tailing struct {
-	room     string
-	from     chat.From
-	first    uint64 // the line to begin with; 0: as from says
-	follow   bool
-	cursor   string // file, or ""
-	out      *printer
-	patience *patience
+	room        string
+	from        chat.From
+	first       uint64 // the line to begin with; 0: as from says
+	follow      bool
+	cursor      string // file, or ""
+	checkpoints checkpointFlag
+	out         *printer
+	patience    *patience
 }
 
 // leave ends the client's stream in order. gone says that its connection ended before that.
@@ -152,6 +168,9 @@ func (t *tailing) run(client *chat.Client) error {
 				return err
 			}
 			if !t.follow && pos.Seq >= head {
+				if t.checkpoints.any() { // by itself the client knows only with the next event that this one is done with
+					client.MarkRead(t.room, pos)
+				}
 				return nil
 			}
 			continue

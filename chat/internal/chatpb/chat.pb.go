@@ -261,7 +261,10 @@ type Join struct {
 	// comes as lines with own = true. For a JOIN that goes on after a break.
 	Producer []byte `protobuf:"bytes,4,opt,name=producer,proto3" json:"producer,omitempty"`
 	// The session is in the room, and wants its records to go on from there instead (resynchronize).
-	Resync        bool `protobuf:"varint,5,opt,name=resync,proto3" json:"resync,omitempty"`
+	Resync bool `protobuf:"varint,5,opt,name=resync,proto3" json:"resync,omitempty"`
+	// Behind the identity's checkpoint in the room, its read mark, or with the oldest if it has none. There is a cursor then that
+	// no log has, of 2^64 - 1 and 2^64 - 1: a server that does not know this field refuses it.
+	Checkpoint    bool `protobuf:"varint,6,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -338,6 +341,13 @@ func (x *Join) GetProducer() []byte {
 func (x *Join) GetResync() bool {
 	if x != nil {
 		return x.Resync
+	}
+	return false
+}
+
+func (x *Join) GetCheckpoint() bool {
+	if x != nil {
+		return x.Checkpoint
 	}
 	return false
 }
@@ -1580,13 +1590,16 @@ const file_chat_internal_chatpb_chat_proto_rawDesc = "" +
 	"\x1fchat/internal/chatpb/chat.proto\x12\x11trunkline.chat.v1\"0\n" +
 	"\x06Cursor\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\xa1\x01\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\xc1\x01\n" +
 	"\x04Join\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x123\n" +
 	"\x06cursor\x18\x02 \x01(\v2\x19.trunkline.chat.v1.CursorH\x00R\x06cursor\x12\x14\n" +
 	"\x04last\x18\x03 \x01(\x04H\x00R\x04last\x12\x1a\n" +
 	"\bproducer\x18\x04 \x01(\fR\bproducer\x12\x16\n" +
-	"\x06resync\x18\x05 \x01(\bR\x06resyncB\x06\n" +
+	"\x06resync\x18\x05 \x01(\bR\x06resync\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x06 \x01(\bR\n" +
+	"checkpointB\x06\n" +
 	"\x04from\"\x1b\n" +
 	"\x05Leave\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\"\xc5\x01\n" +
