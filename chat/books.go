@@ -57,6 +57,8 @@ func (c *Client) lockForRequest(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	c.mu.Lock()
+	var w *takingsWatch
+	defer func() { w.stop() }()
 	for {
 		full := len(c.asked) >= maxAsked
 		switch o := c.out; {
@@ -81,16 +83,62 @@ func (c *Client) lockForRequest(ctx context.Context) error {
 			c.place = make(chan struct{})
 		}
 		place := c.place
+		unanswered := len(c.asked) >= maxAsked
 		c.mu.Unlock()
+		w = c.watchTakings(w)
+		var err error
 		select {
 		case <-place:
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-c.over:
-			return ErrClosed
+			err = context.Cause(ctx)
+		case <-c.session.Context().Done():
+			err = context.Cause(c.session.Context())
+		case <-w.tick():
+			if unanswered {
+				err = w.look()
+			}
+		}
+		if err != nil {
+			return err
 		}
 		c.mu.Lock()
 	}
+}
+
+// slot waits until another message may wait for its acknowledgement.
+func (c *Client) slot(ctx context.Context) error {
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	w := c.watchTakings(nil)
+	defer w.stop()
+	for {
+		select {
+		case c.slots <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.shut:
+			return ErrClosed
+		case <-c.session.Context().Done():
+			return context.Cause(c.session.Context())
+		case <-w.tick():
+			if err := w.look(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// shutLocked says that nothing more is asked.
+func (c *Client) shutLocked() {
+	if !c.closed {
+		c.closed = true
+		close(c.shut)
+	}
+	c.placeLocked()
 }
 
 // placeLocked has whoever waits for place look again.

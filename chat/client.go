@@ -72,7 +72,8 @@ type Client struct {
 	session *transport.Session
 	prefix  string        // of message ids, which are unique for the producer
 	slots   chan struct{} // one for each message that waits for its acknowledgement
-	over    chan struct{} // closed when nothing more can be read
+	shut    chan struct{} // closed with closed
+	taken   takings
 
 	// Next's own.
 	rooms   map[string]*clientRoom // joined
@@ -112,6 +113,7 @@ type clientRoom struct {
 	from   string // who published the last line
 	rejoin rejoin
 	list   memberList
+	waits  bool // the JOIN is to be tried again later; guarded by Client.mu
 	gap    *Gap // with rejoinFirst: what is to be told, once it is known where the log begins
 }
 
@@ -136,7 +138,7 @@ func NewClient(ctx context.Context, session *transport.Session, cfg ClientConfig
 		session: session,
 		prefix:  prefix,
 		slots:   make(chan struct{}, cfg.MaxUnacknowledged),
-		over:    make(chan struct{}),
+		shut:    make(chan struct{}),
 		rooms:   make(map[string]*clientRoom),
 		books:   books{unacked: make(map[string]unacked)},
 	}
@@ -145,7 +147,7 @@ func NewClient(ctx context.Context, session *transport.Session, cfg ClientConfig
 }
 
 // Join asks to be a member of room, whose records then begin as from says. The answer
-// is a [*Joined] or [*Rejected]. While 1,024 such requests, or to leave, have no answer, it waits.
+// is a [*Joined] or [*Rejected]. While 1,024 such requests, or to leave, have no answer, it waits, as Publish does.
 func (c *Client) Join(ctx context.Context, room string, from From) error {
 	return c.ask(ctx, pending{request: RequestJoin, room: room, from: from})
 }
@@ -179,7 +181,7 @@ func (c *Client) ask(ctx context.Context, p pending) error {
 
 // Publish asks to append text to room, and returns the message's id. The answer is a [*Sent] or
 // [*Rejected] with that id. While [ClientConfig.MaxUnacknowledged] messages wait for theirs, it
-// waits, so another goroutine must be calling Next.
+// waits, so another goroutine must be calling Next; if none does for 10 s the error is [ErrUnread], and nothing was asked.
 func (c *Client) Publish(ctx context.Context, room, text string) (id string, err error) {
 	return c.publish(ctx, room, draft{text: text})
 }
@@ -224,12 +226,8 @@ func (c *Client) publish(ctx context.Context, room string, d draft) (string, err
 	if err := checkContent(d.kind, d.ref, d.text, c.cfg.MaxBody); err != nil {
 		return "", err
 	}
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	case <-c.over:
-		return "", ErrClosed
+	if err := c.slot(ctx); err != nil {
+		return "", err
 	}
 	if err := c.lockForRequest(ctx); err != nil {
 		<-c.slots
@@ -286,8 +284,7 @@ func (c *Client) Close() error {
 	if c.closed {
 		return ErrClosed
 	}
-	c.closed = true
-	c.placeLocked()
+	c.shutLocked()
 	if c.out.takesLocked() { // else Next sees to it
 		c.out.endLocked()
 	}
@@ -299,6 +296,9 @@ func (c *Client) Close() error {
 // has ended, or a *transport.StreamError when the stream was reset. When the server breaks
 // the protocol, or the order of a room's records (C4), the session is aborted.
 func (c *Client) Next(ctx context.Context) (Event, error) {
+	if c.taken.watched.Load() > 0 {
+		c.taken.calls.Add(1)
+	}
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -340,8 +340,9 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 }
 
 // Events returns what Next returns, one after the other, for a loop: until io.EOF, which ends it without an error, or another error, which
-// comes last. After a loop that was left, another one, or Next, goes on with the next event. A loop may publish, but not more
-// than [ClientConfig.MaxUnacknowledged] messages before it goes on: it is what takes their acknowledgements.
+// comes last. After a loop that was left, another one, or Next, goes on with the next event. A loop may publish, but it is what takes the
+// acknowledgements, and they come behind up to some thousand events that are here already: who publishes for each of very many does that in
+// another goroutine, or [ErrUnread] tells.
 func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
@@ -355,6 +356,8 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 
 // nextDetached is Next without a stream.
 func (c *Client) nextDetached(ctx context.Context) (event Event, err error) {
+	c.taken.waiting.Store(true)
+	defer c.taken.waiting.Store(false)
 	if c.broken != nil {
 		event, err = c.detach(ctx)
 	} else {
@@ -372,7 +375,9 @@ func (c *Client) nextDetached(ctx context.Context) (event Event, err error) {
 
 // nextFrame reads a frame, and returns its event, if it has one, and not several items.
 func (c *Client) nextFrame() (Event, error) {
+	c.taken.waiting.Store(true)
 	t, body, err := c.out.str.ReadFrame(clientLimit)
+	c.taken.waiting.Store(false)
 	if err != nil {
 		return nil, err
 	}
@@ -422,12 +427,11 @@ func (c *Client) end(err error) error {
 	}
 	c.err = err
 	c.mu.Lock()
-	c.closed = true
+	c.shutLocked()
 	c.checkpointsLocked() // stops the clock
 	c.mu.Unlock()
 	if c.out != nil {
 		c.leave(err)
 	}
-	close(c.over)
 	return err
 }

@@ -130,7 +130,7 @@ func (c *Client) rejected(body []byte) (Event, error) {
 		r, in := c.rooms[room]
 		switch {
 		case in && r.rejoin != rejoinNone:
-			return c.notRejoined(r, &m), nil
+			return c.notRejoined(r, &m)
 		case in && endsMembership(rpc.Code(m.GetCode())):
 			delete(c.rooms, room)
 			c.forgetMarks(room)

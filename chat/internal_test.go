@@ -139,6 +139,7 @@ func silentClient(messages map[string]string, rooms ...string) *Client {
 	c := &Client{
 		rooms: make(map[string]*clientRoom),
 		slots: make(chan struct{}, len(messages)),
+		shut:  make(chan struct{}),
 		books: books{unacked: make(map[string]unacked)},
 	}
 	c.out = &outbox{c: c, ending: true} // says no RECEIVED

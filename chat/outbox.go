@@ -239,8 +239,7 @@ func (o *outbox) endWhenDraining() {
 		o.c.mu.Lock()
 		defer o.c.mu.Unlock()
 		if last {
-			o.c.closed = true
-			o.c.placeLocked()
+			o.c.shutLocked()
 		}
 		if !o.ending {
 			o.backlog = nil

@@ -162,6 +162,7 @@ func (c *Client) resume(ctx context.Context) (Event, error) {
 			if r.rejoin == rejoinNone {
 				r.rejoin = rejoinCursor
 			}
+			r.waits = false
 			c.out.queueLocked(frameJoin, c.joinAgain(r))
 		}
 		c.mu.Unlock()
@@ -194,6 +195,9 @@ func (c *Client) rejoined(r *clientRoom, m *chatpb.Joined) (Event, error) {
 	if r.rejoin == rejoinCursor && m.GetNext() != r.next {
 		return nil, malformed("JOINED begins at %d, where %d was to come", m.GetNext(), r.next)
 	}
+	if c.waits(r) {
+		return nil, malformed("JOINED without JOIN")
+	}
 	gap := r.gap
 	if gap != nil { // the log may have been trimmed further since the JOIN was rejected: what it has now is told
 		gap.Epoch, gap.Head, gap.First = m.GetEpoch(), m.GetHead(), m.GetNext()
@@ -214,18 +218,25 @@ func (c *Client) rejoined(r *clientRoom, m *chatpb.Joined) (Event, error) {
 }
 
 // notRejoined follows REJECTED for a room that the client was in.
-func (c *Client) notRejoined(r *clientRoom, m *chatpb.Rejected) Event {
+func (c *Client) notRejoined(r *clientRoom, m *chatpb.Rejected) (Event, error) {
+	if c.waits(r) { // a JOIN for each of them would fill memory
+		return nil, malformed("REJECTED without JOIN")
+	}
 	switch code := rpc.Code(m.GetCode()); {
 	case code == rpc.Unavailable:
 		o, join := c.out, c.joinAgain(r)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		r.waits = true
 		time.AfterFunc(rejoinAfter, func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if !o.ending && !o.stopped {
+				r.waits = false
 				o.queueLocked(frameJoin, join)
 			}
 		})
-		return nil
+		return nil, nil
 	case r.rejoin == rejoinCursor && (code == rpc.OutOfRange || code == rpc.DataLoss):
 		r.rejoin = rejoinFirst
 		r.gap = &Gap{Room: r.name, After: r.position(), Code: code, Reason: m.GetReason()}
@@ -234,13 +245,20 @@ func (c *Client) notRejoined(r *clientRoom, m *chatpb.Rejected) Event {
 		if !c.out.ending {
 			c.out.queueLocked(frameJoin, c.joinAgain(r))
 		}
-		return nil
+		return nil, nil
 	}
 	delete(c.rooms, r.name)
 	c.forgetMarks(r.name)
 	c.rejoins--
 	c.askAgain()
-	return rejectedEvent(RequestJoin, m)
+	return rejectedEvent(RequestJoin, m), nil
+}
+
+// waits says whether the JOIN for a room is to be tried again, and was not yet.
+func (c *Client) waits(r *clientRoom) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return r.waits
 }
 
 // askAgain makes the requests on the books again, once all rooms have been answered for.
