@@ -51,9 +51,10 @@ type room struct {
 	unruly     bool        // that has changed, and nobody was taken out for it yet
 	syncTimer  *time.Timer // for when a synchronization point's time is up
 	waits      syncWait
-	deleted    bool  // likewise, because the room was deleted
-	paces      paces // of who speaks, if it is slow
-	freed      int   // references that memberships held which ended on the way
+	trimmed    uint64 // the synchronization point up to which the log has been asked to trim
+	deleted    bool   // likewise, because the room was deleted
+	paces      paces  // of who speaks, if it is slow
+	freed      int    // references that memberships held which ended on the way
 
 	marking  []*markSlot           // with what has risen and is not in raised yet
 	raised   map[string]raisedMark // since marks were kept and shown last

@@ -52,6 +52,11 @@ type Config struct {
 	// MaxSessionRooms is how many rooms one session may be in at once. Default 100.
 	MaxSessionRooms int
 
+	// TrimToSyncPoints has the log forget what is before a room's newest confirmed synchronization point, the record of which stays: then it is no history,
+	// and is not found, either, and who was away is told of a gap. So whoever may keep order in a room has what was said in it forgotten. Default: the log alone
+	// decides what it keeps.
+	TrimToSyncPoints bool
+
 	// ObserveCommit is told of each append to the log, in the goroutine of the room, which waits for it.
 	// Default: nobody is.
 	ObserveCommit func(CommitStats)

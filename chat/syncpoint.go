@@ -286,8 +286,24 @@ func (r *room) checkpointed(marks []Mark) {
 	}
 }
 
+// trimToSync has the log trim what is before the newest confirmed point, if it is to. That may take long, and the actor does not wait for it. What fails
+// is done with the next point, or when the room is next used after it was not.
+func (r *room) trimToSync() {
+	if !r.srv.cfg.TrimToSyncPoints || r.known == nil || r.known.Sync.Major <= r.trimmed {
+		return
+	}
+	point := r.known.Sync.Major
+	r.trimmed = point
+	r.srv.wg.Go(func() { // the actor is one of these, so nobody waits for them already
+		if err := r.srv.cfg.Log.Trim(r.srv.ctx, r.name, point); err != nil {
+			_ = r.refusal("trim", err) // logs it
+		}
+	})
+}
+
 // tendSync ends the pending point when all have come so far, or its time is up. It is asked after everything that the actor does.
 func (r *room) tendSync() {
+	defer r.trimToSync()
 	if r.known == nil || r.known.Sync.Pending == nil {
 		r.waits = syncWait{}
 		return

@@ -143,6 +143,69 @@ func TestM152APointIsAbandonedWhenItsTimeIsUp(t *testing.T) {
 	})
 }
 
+// M157: a server that trims to synchronization points does so when one is confirmed, and not before; who is owed what was before is told of the gap (C4).
+func TestM157ALogIsTrimmedToAConfirmedPoint(t *testing.T) {
+	cfg := byAlice()
+	cfg.Log = newLog()
+	cfg.TrimToSyncPoints = true
+	bubble(t, cfg, func(t *testing.T, h *house) {
+		first := func() uint64 {
+			time.Sleep(3 * time.Second)
+			state, err := cfg.Log.State(t.Context(), "ops")
+			require.NoError(t, err)
+			return state.First
+		}
+		alice, bob := chaired(t, h, "ops")
+		away := h.rover("dave", "ops")
+		away.cut(true)
+		alice.say("ops", "missed")
+		res, err := chat.SetSyncPoint.Call(t.Context(), alice.session, &chat.SetSyncPointRequest{Room: "ops", Name: "agenda", WaitFor: []string{"bob"}, Within: 600})
+		require.NoError(t, err)
+		alice.say("ops", "behind")
+		assert.EqualValues(t, 1, first(), "it is not confirmed")
+		bob.MarkRead("ops", chat.Position{Epoch: res.Epoch, Seq: res.Seq})
+		assert.Equal(t, res.Seq, first(), "the point itself stays")
+
+		time.Sleep(20 * time.Second)
+		h.net.Drop(nil)
+		expect[*chat.Resumed](away.user, nil)
+		gap := expect[*chat.Gap](away.user, nil)
+		assert.Equal(t, [3]any{uint64(3), rpc.OutOfRange, res.Seq}, [3]any{gap.After.Seq, gap.Code, gap.First})
+		expect[*chat.SyncPoint](away.user, nil)
+		assert.Equal(t, "behind", expect[*chat.Message](away.user, nil).Text)
+		page, err := chat.History.Call(t.Context(), bob.session, &chat.HistoryRequest{Room: "ops"})
+		require.NoError(t, err)
+		assert.Equal(t, res.Seq, page.First)
+
+		_, err = chat.SetSyncPoint.Call(t.Context(), alice.session, &chat.SetSyncPointRequest{Room: "ops", Name: "at once"})
+		require.NoError(t, err)
+		assert.EqualValues(t, 8, first())
+	})
+}
+
+// M157: what a server has not trimmed, for it was killed or did not trim then, the next one does once the room is used; and by default none does.
+func TestM157AnotherServerTrimsToThePoint(t *testing.T) {
+	log := newLog()
+	cfg := byAlice()
+	cfg.Log = log
+	bubble(t, cfg, func(t *testing.T, h *house) {
+		alice, _ := chaired(t, h, "ops")
+		_, err := chat.SetSyncPoint.Call(t.Context(), alice.session, &chat.SetSyncPointRequest{Room: "ops", Name: "agenda"})
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		state, err := log.State(t.Context(), "ops")
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, state.First, "by default")
+		other := &house{t: t, net: h.net}
+		other.start(chat.Config{Log: log, TrimToSyncPoints: true})
+		assert.EqualValues(t, 4, other.join("carol").join("ops", chat.Last(100)).Next)
+		time.Sleep(time.Second)
+		state, err = log.State(t.Context(), "ops")
+		require.NoError(t, err)
+		assert.EqualValues(t, 4, state.First)
+	})
+}
+
 // M152: a point that waits for members is confirmed when the last of them has a checkpoint there, however that comes, also over a restart of the
 // server, and not before.
 func TestM152APointWaitsForCheckpoints(t *testing.T) {

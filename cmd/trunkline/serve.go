@@ -132,6 +132,8 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 		Authorize:     guard.authorizeRoom,
 		Administrator: guard.administers,
 		AllowLines:    guard.allowLines,
+
+		TrimToSyncPoints: *storage.syncPoint,
 	}
 	var seen *metrics
 	if *metricsAddr != "" {

@@ -41,6 +41,7 @@ type storageFlags struct {
 	durability     *string
 	age            *time.Duration
 	records, bytes *int64
+	syncPoint      *bool
 }
 
 // storageFlags adds --durability and the --retain flags.
@@ -50,6 +51,7 @@ func (a *app) storageFlags(fs *pflag.FlagSet) storageFlags {
 		age:        fs.Duration("retain-age", 0, "how long lines are kept; 0: for ever"),
 		records:    fs.Int64("retain-lines", 1_000_000, "how many lines of a room are kept; 0: all"),
 		bytes:      fs.Int64("retain-bytes", 1<<30, "how many bytes of lines of a room are kept; 0: all"),
+		syncPoint:  fs.Bool("retain-syncpoint", false, "keep the lines of a room from its newest confirmed synchronization point on"),
 	}
 }
 
