@@ -104,6 +104,7 @@ func (h *house) confirmedOnce(point chat.Position, after uint64, records []chat.
 	}
 	assert.Equal(h.t, 1, confirmed, "M152: once, over two servers")
 	for _, r := range members {
+		r := r.user // whose lock it is
 		known := false
 		r.mu.Lock()
 		for _, e := range r.events {
