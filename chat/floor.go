@@ -51,7 +51,7 @@ func (s *Settings) floorSettings() floor.Settings {
 }
 
 // Floor says what became of a request for the floor of a room, or, with FloorPlease, that somebody has asked the
-// holder for it.
+// holder for it, or, with FloorMissed and FloorHere, what servers say to each other of a request that goes on as it was.
 type Floor struct {
 	Room     string
 	Position Position
@@ -85,6 +85,8 @@ const (
 	FloorReleased  FloorState = "released"  // given back, or passed on
 	FloorRevoked   FloorState = "revoked"   // taken back
 	FloorPlease    FloorState = "please"    // none: the holder was asked for the floor
+	FloorMissed    FloorState = "missed"    // none: a server asks the others who has the session
+	FloorHere      FloorState = "here"      // none: a server has it; the session may be another one than before
 )
 
 // floorEvent returns the event of a record of KindFloor, but for what its line has; nil if it has none.

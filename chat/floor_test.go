@@ -231,6 +231,7 @@ func TestM137TheFloorAfterARestart(t *testing.T) {
 			}
 			bob.next = 0
 			bob.expectFloor(chat.FloorAccepted, "bob", "alice", 1)
+			bob.expectFloor(chat.FloorMissed, "alice", "alice", 1)
 			bob.expectFloor(chat.FloorRevoked, "alice", "", 1)
 			bob.expectFloor(chat.FloorGranted, "bob", "bob", 2)
 		})

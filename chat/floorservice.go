@@ -207,7 +207,7 @@ func (c *floorCall) decide(a floor.Action) (*FloorResponse, *Error) {
 	// What an action does comes first, behind what was due; but the last of a request says what it is now.
 	at := -1
 	for i, t := range d.Transitions {
-		if t.Request == d.Request {
+		if t.Request == d.Request && t.To <= floor.Please {
 			at = i
 		}
 	}
@@ -266,6 +266,10 @@ func (c *floorCall) present(producer []byte) (floor.Party, *Error) {
 	}
 	c.f.Present(p)
 	c.r.armFloor(time.Now())
+	if at := c.f.at; !at.IsZero() && !at.After(time.Now()) { // it has taken something over, which is so when the log has it
+		_, _, refusal := c.r.decideFloor(func(now time.Time) (floor.Decision, error) { return c.f.Due(now), nil })
+		return p, refusal
+	}
 	return p, nil
 }
 

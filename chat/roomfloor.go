@@ -24,9 +24,12 @@ type roomFloor struct {
 	granted Position  // of the record that granted it; the zero Position where that is not known, as after a restart
 	known   *snapshot // of the room: those settings it has
 	dirty   bool      // who is there may have changed
+	doubt   bool      // what was appended last may be there, or not
+	appends bool      // a decision is being appended
+	went    []func()  // tells the floor again who has gone since that was decided
 	at      time.Time // when something is due; the zero Time is never
 	timer   *time.Timer
-	busy    bool                     // it has a request, and holds a reference to the room
+	busy    bool                     // it has to be looked after here, and holds a reference to the room
 	watched map[*session]func() bool // sessions with requests whose end is being watched for, and how that is ended
 	views   map[*floorView]*session
 }
@@ -77,7 +80,8 @@ func (r *room) useFloor() (*roomFloor, *Error) {
 	return r.floor, nil
 }
 
-// loadFloor takes the floor from the log: at first, and after another server has changed it.
+// loadFloor takes the floor from the log: at first, and after another server has changed it. What this one knows of its own sessions
+// stays (M146).
 func (r *room) loadFloor() *Error {
 	state, err := r.srv.cfg.Log.State(r.srv.ctx, r.name)
 	if err == nil {
@@ -87,22 +91,38 @@ func (r *room) loadFloor() *Error {
 		return r.refusal("read", err)
 	}
 	now, settings := time.Now(), r.known.Settings.floorSettings()
+	f := r.floor
+	var grant uint64
+	if f != nil {
+		grant = f.Status(now).Grant
+	}
 	var fl *floor.Floor
-	if r.known.Floor == nil {
+	switch {
+	case r.known.Floor == nil:
 		fl = floor.New(settings, max(state.Epoch(), 1), now)
-	} else if fl, err = floor.Restart(r.known.Floor, settings, state.Epoch(), now); err != nil {
+	case f == nil:
+		fl, err = floor.Restart(r.known.Floor, settings, state.Epoch(), now)
+	default:
+		fl = f.Floor
+		err = fl.Reload(r.known.Floor, state.Epoch(), !f.doubt, now)
+		fl.Configure(settings, now)
+	}
+	if err != nil {
 		r.srv.log.Error("the floor cannot be read", "room", r.name, "err", err)
 		return errorf(rpc.Internal, "the room's floor cannot be read")
 	}
-	f := r.floor
-	if f == nil {
+	first := f == nil
+	if !first && fl.Status(now).Grant != grant {
+		f.granted = Position{}
+	}
+	if first {
 		f = &roomFloor{timer: time.NewTimer(time.Hour), watched: make(map[*session]func() bool), views: make(map[*floorView]*session)}
 		f.timer.Stop()
 		r.floor = f
 	}
-	f.Floor, f.encoded, f.granted, f.known, f.dirty = fl, r.known.Floor, Position{}, r.known, true
+	f.Floor, f.encoded, f.known, f.dirty, f.doubt = fl, r.known.Floor, r.known, true, false
 	for s, m := range r.members {
-		if m.sub != nil {
+		if first && m.sub != nil { // later only who comes: two servers would take it from each other in turns
 			f.Present(floorParty(s, m.own.producer))
 		}
 	}
@@ -188,8 +208,21 @@ func (r *room) hasChair() bool {
 	return false
 }
 
-// decideFloor has the floor decide something, appends the records, and makes it true. It returns the position of each.
-func (r *room) decideFloor(decide func(now time.Time) (floor.Decision, error)) (floor.Decision, []Position, *Error) {
+// decideFloor has the floor decide something, appends the records, and makes it true. It returns the position of each. What was decided when
+// another server has changed the floor meanwhile is decided again.
+func (r *room) decideFloor(decide func(now time.Time) (floor.Decision, error)) (d floor.Decision, positions []Position, refusal *Error) {
+	for range maxConflicts {
+		if d, positions, refusal = r.decideFloorNow(decide); refusal != errFloorMoved {
+			return d, positions, refusal
+		}
+	}
+	return d, nil, errTooManyServers()
+}
+
+// errFloorMoved says that another server has changed the floor meanwhile.
+var errFloorMoved = &Error{Code: rpc.Unavailable, Reason: "the floor has changed"}
+
+func (r *room) decideFloorNow(decide func(now time.Time) (floor.Decision, error)) (floor.Decision, []Position, *Error) {
 	f, refusal := r.useFloor()
 	if refusal != nil {
 		return floor.Decision{}, nil, refusal
@@ -204,7 +237,12 @@ func (r *room) decideFloor(decide func(now time.Time) (floor.Decision, error)) (
 		r.armFloor(now)
 		return d, nil, nil
 	}
+	f.appends = true
 	positions, refusal := r.appendFloor(f, &d)
+	f.appends, f.went = false, nil
+	if refusal == errFloorMoved {
+		return d, nil, refusal
+	}
 	if refusal != nil {
 		r.srv.log.Warn("the floor was not changed", "room", r.name, "err", refusal)
 		r.armFloor(now)
@@ -251,10 +289,13 @@ func (r *room) appendFloor(f *roomFloor, d *floor.Decision) ([]Position, *Error)
 			if err := r.refresh(); err != nil {
 				return nil, r.refusal("refresh", err)
 			}
-			if r.known != before || !f.Newest(d) { // it was decided by what is not so any more
-				return nil, errorf(rpc.Unavailable, "the room has changed")
+			switch { // it may have been decided by what is not so any more
+			case r.known == before && f.Newest(d):
+				continue
+			case before.settingsEqual(r.known):
+				return nil, errFloorMoved
 			}
-			continue
+			return nil, errorf(rpc.Unavailable, "the room has changed") // and with it, perhaps, who may
 		}
 		if err != nil {
 			refusal := r.refusal("change the floor", err)
@@ -262,15 +303,18 @@ func (r *room) appendFloor(f *roomFloor, d *floor.Decision) ([]Position, *Error)
 				return nil, refusal
 			}
 			_ = r.refresh() // has logged its failure
-			if !bytes.Equal(r.known.Floor, after.Floor) {
+			// The same state may be another server's doing, for sessions of its own.
+			if !bytes.Equal(r.known.Floor, after.Floor) || len(r.appended(entries)) < len(entries) {
+				f.doubt = true
 				return nil, errorf(rpc.Unavailable, "the floor may or may not have been changed")
 			}
 			// It has, and refresh has shown it, and may have taken somebody out of the room.
 			r.countChanges(d)
-			if !f.Newest(d) {
-				return nil, r.loadFloor()
+			f.CommitLate(*d)
+			for _, tell := range f.went {
+				tell()
 			}
-			f.Commit(*d)
+			r.barFromFloor(time.Now())
 			f.encoded, f.granted = r.known.Floor, Position{}
 			return nil, nil
 		}
@@ -312,7 +356,7 @@ func (r *room) armFloor(now time.Time) {
 	} else {
 		f.timer.Stop()
 	}
-	switch busy := !f.Idle(); {
+	switch busy := f.Busy(); {
 	case busy && !f.busy:
 		f.busy = true
 		r.freed--
@@ -363,7 +407,7 @@ func (r *room) floorLost(s *session) {
 	if f := r.floor; f != nil {
 		now := time.Now()
 		f.dirty = true
-		f.Lost(s.floor, now)
+		f.goes(func() { f.Lost(s.floor, now) })
 		r.armFloor(now)
 	}
 }
@@ -378,8 +422,16 @@ func (r *room) floorEnded(s *session, inOrder bool) {
 	if f := r.floor; f != nil {
 		now := time.Now()
 		f.dirty = true
-		f.Ended(s.floor, true, now)
+		f.goes(func() { f.Ended(s.floor, true, now) })
 		r.armFloor(now)
+	}
+}
+
+// goes tells the floor that somebody has gone.
+func (f *roomFloor) goes(tell func()) {
+	tell()
+	if f.appends {
+		f.went = append(f.went, tell)
 	}
 }
 

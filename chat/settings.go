@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -189,6 +190,12 @@ func (s *snapshot) encode() []byte {
 		panic(fmt.Sprintf("chat: snapshot: %v", err))
 	}
 	return b
+}
+
+// settingsEqual says whether two snapshots have the same settings.
+func (s *snapshot) settingsEqual(t *snapshot) bool {
+	a, b := snapshot{Settings: s.Settings, Gone: s.Gone}, snapshot{Settings: t.Settings, Gone: t.Gone}
+	return bytes.Equal(a.encode(), b.encode())
 }
 
 // decodeSnapshot decodes what a log had; nil is a room's that has none.

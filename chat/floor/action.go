@@ -24,7 +24,7 @@ func (a Request) act(b *draft) error {
 		if r.who == p.Who {
 			of++
 		}
-		if r.session == p.Session {
+		if r.session == p.Session || r.away.wants == p.Session {
 			open = r
 		}
 		return open == nil
@@ -148,6 +148,7 @@ func (a Pass) act(b *draft) error {
 		return errorf(Precondition, "%s has the floor already", a.To.Who)
 	}
 	b.s.present(&a.To)
+	b.claim()
 	to := request{
 		id: b.s.last + 1, who: a.To.Who, producer: a.To.Producer, priority: Normal,
 		session: a.To.Session, since: b.now,
@@ -203,6 +204,7 @@ type Renew struct {
 
 func (a Renew) act(b *draft) error {
 	b.s.present(&a.By)
+	b.claim()
 	if !b.s.mayPublish(a.By.Session, a.Grant) {
 		return errNotHolding(b.s)
 	}

@@ -31,7 +31,7 @@ func TestWhoIsBarredHasNothingOfTheFloor(t *testing.T) {
 	for _, tr := range due(f, epoch).Transitions {
 		got = append(got, tr.Who+" "+tr.To.String()+" "+tr.Why.String()+" "+tr.By)
 	}
-	assert.Equal(t, []string{"alice revoked barred ", "alice denied barred ", "alice denied barred ", "bob granted turn "}, got)
+	assert.Equal(t, []string{"bob here asked ", "alice revoked barred ", "alice denied barred ", "alice denied barred ", "bob granted turn "}, got)
 	do(t, f, floor.Request{For: party("alice", 10)}, epoch) // whoever may is asked before
 }
 

@@ -78,7 +78,7 @@ func DecodeTransition(b []byte) (Transition, error) {
 		case 1:
 			t.Request = d.number()
 		case 2:
-			t.To = State(d.upTo(uint64(Please)))
+			t.To = State(d.upTo(uint64(Here)))
 		case 3:
 			t.Why = Why(d.upTo(255))
 		case 4:
@@ -143,7 +143,11 @@ func (r *request) encode() []byte {
 	b = appendString(b, 3, r.by)
 	b = appendProducer(b, 4, r.producer)
 	b = appendVarint(b, 5, uint64(r.priority))
-	return appendString(b, 6, r.text)
+	b = appendString(b, 6, r.text)
+	if r.missed {
+		b = appendVarint(b, 7, 1)
+	}
+	return appendVarint(b, 8, r.claims)
 }
 
 // decodeState returns the state of which encode has made b, with what is of this run of the server not set.
@@ -247,6 +251,10 @@ func (d *decoder) request() (r request) {
 			r.priority = Priority(m.upTo(uint64(Highest)))
 		case 6:
 			r.text = m.text(MaxText)
+		case 7:
+			r.missed = m.upTo(1) == 1
+		case 8:
+			r.claims = m.number()
 		default:
 			m.fail("a request has no field %d", m.field)
 		}

@@ -100,7 +100,8 @@ func TestAStateThatCannotBeIsRefused(t *testing.T) {
 		"a request twice":          "08011001" + "1801" + "4205" + "0801120161" + "4a05" + "0801120161",
 		"a request of nobody":      "08011001" + "1801" + "4202" + "0801",
 		"a number for a request":   "08011001" + "4001",
-		"a field of a request":     "08011001" + "1801" + "4207" + "08011201613801",
+		"a field of a request":     "08011001" + "1801" + "4207" + "08011201617801",
+		"missed twice":             "08011001" + "1801" + "4207" + "08011201613802",
 	} {
 		b, err := hex.DecodeString(hexed)
 		require.NoError(t, err)

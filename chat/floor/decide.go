@@ -70,6 +70,15 @@ func (f *Floor) Replay(t Transition, now time.Time) error {
 	return nil
 }
 
+// CommitLate is Commit when something was said to the floor since the decision; that is to be said again.
+func (f *Floor) CommitLate(d Decision) {
+	if d.floor != f {
+		panic("floor: the decision is another floor's")
+	}
+	f.version++
+	f.s = d.after
+}
+
 // A draft is a floor as it would be, and how it came to that.
 type draft struct {
 	Floor
@@ -99,6 +108,7 @@ func (b *draft) do(t Transition) {
 
 // settle does what is due: first what has ended, then what no chair decides, then the floor is granted.
 func (b *draft) settle() {
+	b.claim()
 	b.endHold()
 	for _, r := range slices.Concat(b.s.queue, b.s.pending) {
 		if b.end(&r).over(b.now) {
@@ -113,6 +123,9 @@ func (b *draft) settle() {
 	pending := slices.Clone(b.s.pending)
 	slices.SortStableFunc(pending, func(x, y request) int { return cmp.Compare(y.priority, x.priority) })
 	for _, r := range pending {
+		if !r.ours() {
+			continue // whose server may see the chair
+		}
 		why := NotChaired
 		if chaired {
 			if !b.settings.undecided(r.since).over(b.now) {
@@ -127,10 +140,11 @@ func (b *draft) settle() {
 		}
 	}
 	if b.s.holder == nil {
-		if r := b.next(); r != nil {
+		if r, theirs := b.next(b.now); r != nil && !theirs {
 			b.grant(*r, Turn, "", "")
 		}
 	}
+	b.askAndAnswer()
 }
 
 // endHold ends the grant if its time has come: of several reasons the earliest counts.
@@ -143,7 +157,7 @@ func (b *draft) endHold() {
 	for _, limit := range []struct {
 		deadline
 		why Why
-	}{{b.settings.lease(b.s.renewed), Lapsed}, {b.settings.longest(b.s.granted), Longest}} {
+	}{{b.lease(), Lapsed}, {b.settings.longest(b.s.granted), Longest}} {
 		if limit.before(first) {
 			first, why = limit.deadline, limit.why
 		}
@@ -184,7 +198,7 @@ func (b *draft) endGrant(to State, why Why, by, text string) {
 // admit gives a request what it gets when nobody stands in its way: the floor, if it is free and nobody
 // else is next, or a place in the queue.
 func (b *draft) admit(r *request, why Why, by, text string) {
-	if b.s.holder == nil && b.next() == nil && r.gone == here {
+	if next, _ := b.next(b.now); b.s.holder == nil && next == nil && r.gone == here {
 		b.grant(*r, why, by, text)
 		return
 	}
@@ -221,7 +235,7 @@ func (b *draft) bind(from *request) {
 		if r.id != from.id {
 			return true
 		}
-		r.session, r.since, r.gone, r.goneAt = from.session, from.since, from.gone, from.goneAt
+		r.session, r.since, r.gone, r.goneAt, r.away = from.session, from.since, from.gone, from.goneAt, from.away
 		return false
 	})
 }

@@ -49,7 +49,8 @@
 //	chair away too long           -           accepted   -          -
 //	chair away too long, DenyAll  -           denied     -          -
 //	chair away too long, free     -           granted    -          -
-//	restart, back in time         -           -          -          -
+//	restart, back in time         -           here       here       here
+//	restart, grace nearly over    -           missed     missed     missed
 //	restart, grace over           -           cancelled  cancelled  revoked
 //
 // Denied, cancelled, released and revoked are terminal. Each request comes to one of them, if the lease or the longest hold
@@ -64,6 +65,13 @@
 //
 // After a restart the server knows no sessions. Within the grace the requests and the grant are taken over by the first session of
 // the same identity and producer.
+//
+// # Several servers
+//
+// Servers that share a log have a floor each of the same room, with the state that the log has ([Floor.Reload]), and each knows its own sessions.
+// What it has the session of is its to end, and to grant. It asks the others before it ends anything else, with a transition to
+// [Missed]; who has the session answers with one to [Here], which also says that a session has come back, or gone over to another
+// server. So a grant is one session's over all servers. The chair is one who is there with the server that has the session of the request.
 //
 // # Chair
 //

@@ -1,9 +1,6 @@
 package floor
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // A Floor is the machine. It is not safe for use by several goroutines.
 type Floor struct {
@@ -28,14 +25,20 @@ func Restart(encoded []byte, settings Settings, epoch uint64, now time.Time) (*F
 		return nil, err
 	}
 	s.begin(now)
-	if epoch > s.epoch {
-		s.epoch = epoch
-		s.grant += lostGrants
-		if s.holder != nil {
-			s.holder.gone = dead
-		}
-	}
+	s.enter(epoch)
 	return &Floor{settings: settings, s: s}, nil
+}
+
+// enter follows the beginning of an epoch.
+func (s *state) enter(epoch uint64) {
+	if epoch <= s.epoch {
+		return
+	}
+	s.epoch = epoch
+	s.grant += lostGrants
+	if s.holder != nil {
+		s.holder.gone = dead
+	}
 }
 
 // Open says whether an encoded state has a request, so that something is to be done with time. One that cannot be decoded has none.
@@ -66,7 +69,7 @@ func (s *state) begin(now time.Time) {
 		}
 	}
 	s.all(func(r *request, _ State) bool {
-		r.session, r.since, r.gone, r.goneAt = Session{}, now, lost, now
+		r.session, r.since, r.gone, r.goneAt, r.away = Session{}, now, lost, now, away{askedFor: now}
 		return true
 	})
 }
@@ -95,8 +98,8 @@ func (f *Floor) Chair(there bool, now time.Time) {
 	f.s.chair = there
 }
 
-// Present says that a session is there: it has come, or come back. After a restart it takes over the
-// requests of its identity and producer that have no session yet.
+// Present says that a session is there: it has come, or come back. It takes over the requests of its identity and producer
+// whose session this server does not have, with the next decision.
 func (f *Floor) Present(p Party) {
 	f.version++
 	f.s.present(&p)
@@ -107,8 +110,12 @@ func (s *state) present(p *Party) {
 		return
 	}
 	s.all(func(r *request, _ State) bool {
-		if r.gone <= lost && (r.session == p.Session || r.isOf(p)) {
-			r.session, r.gone = p.Session, here
+		switch {
+		case r.gone > lost:
+		case r.session == p.Session:
+			r.gone = here
+		case r.isOf(p) && r.away.wants == Session{}:
+			r.away.wants = p.Session
 		}
 		return true
 	})
@@ -128,7 +135,15 @@ func (f *Floor) Ended(session Session, inOrder bool, now time.Time) {
 }
 
 func (f *Floor) away(session Session, how gone, now time.Time) {
-	f.goes(func(r *request) bool { return r.session == session && session != (Session{}) }, how, now)
+	if session == (Session{}) {
+		return
+	}
+	f.goes(func(r *request) bool {
+		if r.away.wants == session { // it has not had it yet
+			r.away.wants = Session{}
+		}
+		return r.session == session
+	}, how, now)
 }
 
 // Bar ends what those identities have who may not have the floor any more, of whatever session, with the next decision.
@@ -171,27 +186,38 @@ func (f *Floor) NextDeadline(now time.Time) (at time.Time, ok bool) {
 	var next deadline
 	s := f.s
 	s.all(func(r *request, is State) bool {
-		next = earliest(next, f.end(r))
-		if is == Pending {
+		next = earliest(next, earliest(f.end(r), f.ask(r)))
+		switch {
+		case r.away.wants != Session{}, r.missed && r.ours():
+			next = earliest(next, deadline{now})
+		case is == Pending && r.ours():
 			next = earliest(next, f.decideBy(r, now))
 		}
 		return true
 	})
 	if s.holder != nil {
-		next = earliest(next, earliest(f.settings.lease(s.renewed), f.settings.longest(s.granted)))
-	} else if f.next() != nil {
-		next = deadline{now}
+		return earliest(next, earliest(f.lease(), f.settings.longest(s.granted))).due()
 	}
-	return next.Time, !next.IsZero()
+	switch r, theirs := f.next(now); {
+	case theirs && r.missed:
+		next = earliest(next, after(r.away.askedFor, answer))
+	case r != nil:
+		next = earliest(next, deadline{now})
+	}
+	return next.due()
 }
+
+func (d deadline) due() (at time.Time, ok bool) { return d.Time, !d.IsZero() }
 
 // end returns when a request ends because its session is not there.
 func (f *Floor) end(r *request) deadline {
-	switch r.gone {
-	case lost:
-		return f.settings.grace(r.goneAt)
-	case left, dead, barred:
+	switch {
+	case r.gone > lost:
 		return deadline{r.goneAt}
+	case r.gone == lost && r.ours():
+		return f.settings.grace(r.goneAt)
+	case r.gone == lost && r.missed:
+		return f.unheard(r)
 	default:
 		return deadline{}
 	}
@@ -206,11 +232,16 @@ func (f *Floor) decideBy(r *request, now time.Time) deadline {
 	return earliest(until, f.settings.undecided(r.since))
 }
 
-// next returns the accepted request that is granted when the floor is free: the first whose session is there.
-func (f *Floor) next() *request {
-	i := slices.IndexFunc(f.s.queue, func(r request) bool { return r.gone == here })
-	if i < 0 {
-		return nil
+// next returns the accepted request that is granted when the floor is free: the first whose session is there. One before it
+// whose session another server may have is theirs to grant.
+func (f *Floor) next(now time.Time) (r *request, theirs bool) {
+	for i := range f.s.queue {
+		switch r := &f.s.queue[i]; {
+		case r.gone == here:
+			return r, false
+		case !r.ours() && f.waitsFor(r, now):
+			return r, true
+		}
 	}
-	return &f.s.queue[i]
+	return nil, false
 }

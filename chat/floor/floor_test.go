@@ -279,6 +279,10 @@ func TestAfterARestartWhoHasAnotherProducerIsSomebodyElse(t *testing.T) {
 	}
 	f.Present(party("alice", 4))
 	f.Present(party("alice", 5))
+	assert.False(t, f.MayPublish(floor.Session{4}, 1), "before it is in the log, another server may have it")
+	d := due(f, epoch)
+	require.Len(t, d.Transitions, 1)
+	assert.Equal(t, floor.Here, d.Transitions[0].To)
 	assert.True(t, f.MayPublish(floor.Session{4}, 1), "the first that comes")
 	assert.False(t, f.MayPublish(floor.Session{5}, 1))
 }

@@ -30,10 +30,13 @@ func (h *history) add(t require.TestingT, tr floor.Transition) {
 		floor.Accepted: {floor.Accepted, floor.Granted, floor.Denied, floor.Cancelled},
 		floor.Granted:  {floor.Released, floor.Revoked},
 	}
-	if tr.To == floor.Please {
+	switch tr.To {
+	case floor.Please:
 		require.NotZero(t, h.holder)
 		require.Equal(t, h.grant, tr.Grant)
-	} else {
+	case floor.Missed, floor.Here:
+		require.True(t, known && !was.Terminal(), "of a request that there is")
+	default:
 		require.Contains(t, legal[was], tr.To, "request %d was %v: one terminal state, and nothing after it", tr.Request, was)
 		if !known {
 			require.Greater(t, tr.Request, h.last)

@@ -25,8 +25,8 @@ const maxNumber = 1 << 62
 // is not kept beyond that.
 type Session [16]byte
 
-// A Producer names, with an identity, who comes back with another session after the server has restarted.
-// All zeros is any. Everybody who reads the room sees it.
+// A Producer names, with an identity, who comes back with another session after the server has restarted, or to another server.
+// With all zeros nobody does. Everybody who reads the room sees it.
 type Producer [16]byte
 
 // A Party is who may hold the floor: one session of an identity.
@@ -57,13 +57,27 @@ type request struct {
 	producer Producer
 	priority Priority
 	text     string
+	missed   bool   // some server asks who has its session
+	claims   uint64 // how often a server has said that it has: another one's claim ends the claim before
 
 	// Of this run of the server.
-	session Session // all zeros: whose it is has not come back since the server began
+	session Session // all zeros: this server has no session of it
 	since   time.Time
 	gone    gone
 	goneAt  time.Time
+	away    away // without a session
 }
+
+// away is what a server knows of a request whose session it does not have.
+type away struct {
+	wants    Session   // a session that is to have it, when that is in the log
+	heard    bool      // another server has said that it has the session, at goneAt
+	passed   bool      // it has said so, and did not grant it the floor, which was free
+	askedFor time.Time // since when it is missed
+}
+
+// ours says whether this server has the request's session.
+func (r *request) ours() bool { return r.session != Session{} }
 
 // gone says whether a request's session is there.
 type gone uint8
@@ -100,7 +114,7 @@ func wall(t time.Time) int64 { return t.UnixNano() }
 
 // isOf says whether r is the request of a party that has no session in it yet.
 func (r *request) isOf(p *Party) bool {
-	return r.session == Session{} && r.who == p.Who && (r.producer == Producer{} || r.producer == p.Producer)
+	return !r.ours() && r.who == p.Who && r.producer == p.Producer && r.producer != Producer{}
 }
 
 // A state is what a floor is, apart from its settings.

@@ -75,7 +75,7 @@ func (f *Floor) Request(id uint64) (RequestStatus, bool) {
 func (f *Floor) RequestOf(session Session) (RequestStatus, bool) {
 	var id uint64
 	f.s.all(func(r *request, _ State) bool {
-		if r.session == session && session != (Session{}) {
+		if session != (Session{}) && (r.session == session || r.away.wants == session) {
 			id = r.id
 		}
 		return id == 0
@@ -84,10 +84,10 @@ func (f *Floor) RequestOf(session Session) (RequestStatus, bool) {
 }
 
 func (f *Floor) status(r *request, is State) RequestStatus {
-	s := RequestStatus{Request: r.id, State: is, Who: r.who, By: r.by, Priority: r.priority, Text: r.text, Lost: r.gone == lost}
+	s := RequestStatus{Request: r.id, State: is, Who: r.who, By: r.by, Priority: r.priority, Text: r.text, Lost: r.isLost()}
 	if is == Granted {
 		s.Grant = f.s.held
-		s.Until = earliest(f.end(r), earliest(f.settings.lease(f.s.renewed), f.settings.longest(f.s.granted))).Time
+		s.Until = earliest(f.end(r), earliest(f.lease(), f.settings.longest(f.s.granted))).Time
 	}
 	return s
 }

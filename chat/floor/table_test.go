@@ -210,9 +210,14 @@ var events = map[string]event{
 			assert.True(c.t, c.f.MayPublish(back.Session, c.grant))
 		}
 	}},
+	"restart, grace nearly over": {settings: forever, try: func(c *cell) {
+		c.restart()
+		c.wait(floor.DefaultGrace - 5*time.Second)
+	}},
 	"restart, grace over": {settings: forever, try: func(c *cell) {
 		c.restart()
-		c.wait(floor.DefaultGrace)
+		c.wait(floor.DefaultGrace - 5*time.Second)
+		c.wait(5 * time.Second)
 	}},
 }
 

@@ -19,11 +19,16 @@ const (
 	// Please is no state: somebody has asked the holder for the floor. RFC 8855 does not have it;
 	// it is X.225's token please.
 	Please State = 16
+
+	// Missed and Here are no states, either: a server asks the others that share the log who has the session of a request,
+	// and one that has it says so. They are for servers, and change nothing for anybody else.
+	Missed State = 17
+	Here   State = 18
 )
 
 var stateNames = [...]string{
 	Pending: "pending", Accepted: "accepted", Granted: "granted", Denied: "denied",
-	Cancelled: "cancelled", Released: "released", Revoked: "revoked", Please: "please",
+	Cancelled: "cancelled", Released: "released", Revoked: "revoked", Please: "please", Missed: "missed", Here: "here",
 }
 
 // String returns the name, such as "granted".
@@ -114,8 +119,11 @@ func (s *state) apply(t *Transition) error {
 		s.last = t.Request
 	case r == nil:
 		return errorf(Malformed, "there is no request %d", t.Request)
-	case !follows(from, t.To):
+	case t.To != Missed && t.To != Here && !follows(from, t.To):
 		return errorf(Malformed, "%v does not follow %v", t.To, from)
+	}
+	if t.To == Missed || t.To == Here {
+		return s.applyTo(t)
 	}
 	switch from {
 	case Pending:
@@ -136,6 +144,7 @@ func (s *state) apply(t *Transition) error {
 		if s.holder != nil || t.Grant <= s.grant {
 			return errorf(Malformed, "grant %d follows %d", t.Grant, s.grant)
 		}
+		r.missed = false // the server that grants has its session
 		s.holder, s.held, s.grant, s.grantedAt = r, t.Grant, t.Grant, t.Time
 	case Released, Revoked:
 		if t.Grant != s.held {

@@ -148,6 +148,10 @@ func (e *floorEvent) what() string {
 			return does(e.Who, e.self, "has", "have") + " had the floor for as long as one may"
 		}
 		return "the floor was taken from " + nameTo(e.self, e.Who) + by
+	case chat.FloorMissed:
+		return e.Who + " is not there, and may come back to the floor"
+	case chat.FloorHere:
+		return e.Who + " is there, on the floor or waiting for it"
 	case chat.FloorPlease:
 		return fmt.Sprintf("%s %s for the floor", who("asks", "ask"), nameTo(e.self, e.Holder))
 	}

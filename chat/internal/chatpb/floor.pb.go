@@ -38,6 +38,10 @@ const (
 	Floor_STATE_REVOKED     Floor_State = 7
 	// The holder is asked for the floor. It is no request.
 	Floor_STATE_PLEASE Floor_State = 16
+	// A server asks the others that share the log who has the session of a request, and one that has it, or has one that
+	// takes its place, says so. They are for servers.
+	Floor_STATE_MISSED Floor_State = 17
+	Floor_STATE_HERE   Floor_State = 18
 )
 
 // Enum value maps for Floor_State.
@@ -52,6 +56,8 @@ var (
 		6:  "STATE_RELEASED",
 		7:  "STATE_REVOKED",
 		16: "STATE_PLEASE",
+		17: "STATE_MISSED",
+		18: "STATE_HERE",
 	}
 	Floor_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -63,6 +69,8 @@ var (
 		"STATE_RELEASED":    6,
 		"STATE_REVOKED":     7,
 		"STATE_PLEASE":      16,
+		"STATE_MISSED":      17,
+		"STATE_HERE":        18,
 	}
 )
 
@@ -332,7 +340,7 @@ var File_chat_internal_chatpb_floor_proto protoreflect.FileDescriptor
 
 const file_chat_internal_chatpb_floor_proto_rawDesc = "" +
 	"\n" +
-	" chat/internal/chatpb/floor.proto\x12\x11trunkline.chat.v1\"\x8f\x06\n" +
+	" chat/internal/chatpb/floor.proto\x12\x11trunkline.chat.v1\"\xb1\x06\n" +
 	"\x05Floor\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.trunkline.chat.v1.Floor.StateR\x05state\x12.\n" +
@@ -348,7 +356,7 @@ const file_chat_internal_chatpb_floor_proto_rawDesc = "" +
 	"\x04time\x18\v \x01(\x03R\x04time\x12\x16\n" +
 	"\x06holder\x18\f \x01(\tR\x06holder\x12!\n" +
 	"\fholder_grant\x18\r \x01(\x04R\vholderGrant\x12\x14\n" +
-	"\x05queue\x18\x0e \x03(\tR\x05queue\"\xb8\x01\n" +
+	"\x05queue\x18\x0e \x03(\tR\x05queue\"\xda\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_PENDING\x10\x01\x12\x12\n" +
@@ -358,7 +366,10 @@ const file_chat_internal_chatpb_floor_proto_rawDesc = "" +
 	"\x0fSTATE_CANCELLED\x10\x05\x12\x12\n" +
 	"\x0eSTATE_RELEASED\x10\x06\x12\x11\n" +
 	"\rSTATE_REVOKED\x10\a\x12\x10\n" +
-	"\fSTATE_PLEASE\x10\x10\"\xcb\x01\n" +
+	"\fSTATE_PLEASE\x10\x10\x12\x10\n" +
+	"\fSTATE_MISSED\x10\x11\x12\x0e\n" +
+	"\n" +
+	"STATE_HERE\x10\x12\"\xcb\x01\n" +
 	"\x03Why\x12\x13\n" +
 	"\x0fWHY_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tWHY_ASKED\x10\x01\x12\f\n" +
