@@ -51,6 +51,7 @@ func (r *room) know(state *State) error {
 func (r *room) take(s *snapshot, snapshot []byte) {
 	r.deleted = r.deleted || r.known != nil && s.Gone > r.known.Gone
 	r.known, r.snapshot = s, snapshot
+	r.pending.Store(s.Sync.Pending)
 }
 
 // follow does what a record that is on the ring asks for, and that its snapshot does not say.

@@ -232,7 +232,7 @@ func TestM152APointWhoseTimeIsUpIsInNobodysWay(t *testing.T) {
 			return err
 		}
 		require.NoError(t, set("one"))
-		bob.release()
+		require.NoError(t, bob.session.Close())
 		require.NoError(t, alice.Leave(t.Context(), "ops"))
 		time.Sleep(time.Minute)
 		require.NoError(t, set("two"))

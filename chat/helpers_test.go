@@ -58,7 +58,7 @@ func (h *house) start(cfg chat.Config) {
 	h.srv = h.net.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
 		transport.StreamChat: h.chat.ServeStream,
 		transport.StreamRPC:  mux.ServeStream,
-	}})
+	}, MayRelease: h.chat.MayRelease, BeforeRelease: h.chat.BeforeRelease})
 }
 
 // administrators is a chat.Config.Administrator.

@@ -86,7 +86,7 @@ func (h *house) startAt(addr *net.UDPAddr, log chat.Log) {
 	h.srv = h.net.Listen(transport.Config{PacketConn: h.net.ConnAt(addr), Handlers: map[transport.StreamType]transport.Handler{
 		transport.StreamChat: h.chat.ServeStream,
 		transport.StreamRPC:  mux.ServeStream,
-	}})
+	}, MayRelease: h.chat.MayRelease, BeforeRelease: h.chat.BeforeRelease})
 }
 
 func (u *user) ask(room, text string) (id string) {

@@ -28,6 +28,8 @@ type room struct {
 	behind   atomic.Int64 // subscriptions that are, as their writers have found
 	stalled  atomic.Int64 // likewise
 
+	pending atomic.Pointer[pendingSync] // what known has, for who need not ask the actor
+
 	refs int // requests that were sent or are about to be, and members; guarded by Server.mu
 
 	// The actor's own.
@@ -283,6 +285,7 @@ func (r *room) handle(req *request) (freed int) {
 		return r.leave(req)
 	case requestEnd:
 		freed = r.end(req)
+		r.tickFloor() // first: what ends with the stream is in the log before the stream's end is told
 		req.noted <- struct{}{}
 	case requestLost:
 		m := r.members[req.session]

@@ -58,6 +58,7 @@ func (f *roomFloor) unwatch(s *session) {
 		end()
 		delete(f.watched, s)
 		s.floors.Add(-1)
+		s.unwatchFloor(f)
 	}
 }
 
@@ -441,6 +442,7 @@ func (r *room) watchForEnd(s *session) {
 	if _, has := f.RequestOf(s.floor); !has || f.watched[s] != nil {
 		return
 	}
+	s.watchFloor(f, r.name)
 	f.watched[s] = context.AfterFunc(s.ctx, func() {
 		inOrder := endOf(context.Cause(s.ctx)) == endLeft
 		_ = r.srv.do(r.srv.ctx, r.name, func(r *room) { // fails when the server is closed

@@ -28,6 +28,8 @@ type session struct {
 	mu    sync.Mutex        // guards what follows
 	conn  *conn             // the newest stream
 	rooms map[string]*claim // by name: where the session is a member, or has a JOIN under way
+
+	watched map[*roomFloor]string // floors in which it has, or has had, a request, and their rooms
 }
 
 // errTooManyFloors refuses what keeps rooms in memory that the session need not be in (S5).

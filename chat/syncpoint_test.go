@@ -135,7 +135,7 @@ func TestM152APointIsAbandonedWhenItsTimeIsUp(t *testing.T) {
 		assert.Equal(t, chat.SyncAbandoned, expect[*chat.SyncPoint](bob, func(p *chat.SyncPoint) bool { return p.Name == "two" && p.What != chat.SyncSet }).What)
 
 		require.NoError(t, set("three"))
-		bob.release()
+		require.NoError(t, bob.session.Close())
 		require.NoError(t, alice.Leave(t.Context(), "ops"))
 		time.Sleep(time.Minute)
 		alice.join("ops", chat.Last(1))

@@ -56,9 +56,15 @@ type Config struct {
 	// Enroll, on a server, certifies those who have no certificate yet, see [Enroll]. Default: nobody.
 	Enroll Enroller
 
-	// MayRelease is asked when the peer wants an orderly release. An error refuses it,
-	// and the first 256 bytes of its text are sent to the peer as the reason. Default: it may.
+	// MayRelease is asked when the peer wants an orderly release, and does not force it. An error refuses it,
+	// and the first 256 bytes of its text are sent to the peer as the reason: it says what is not finished, and what to do. It
+	// must be quick, for the connection's control stream waits for it. Default: it may.
 	MayRelease func(s *Session) error
+
+	// BeforeRelease is called when a session is released, whichever side has asked for it and forced or not, after all of its streams have
+	// ended and before the other side is told: what the session holds is given back here. The release waits for it, but no longer than
+	// the other side does, for its [Config.ReleaseTimeout]; ctx ends with the connection. Default: nothing is done.
+	BeforeRelease func(ctx context.Context, s *Session)
 
 	// Logger gets what is of use to who runs this side. Default: discarded.
 	Logger *slog.Logger

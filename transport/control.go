@@ -158,9 +158,7 @@ func (l *link) handleControl(t FrameType, body []byte) error {
 		if err := unmarshal(t, body, &m); err != nil {
 			return err
 		}
-		l.mu.Lock()
-		l.answerLocked(&NotFinishedError{Reason: printable(m.GetReason())}, false)
-		l.mu.Unlock()
+		l.handleNotFinished(&m)
 	case frameDisconnect:
 		var m controlpb.Disconnect
 		if err := unmarshal(t, body, &m); err != nil {

@@ -26,6 +26,7 @@ func TestGoldenControlFrames(t *testing.T) {
 		// FINISH
 		"0702" + "0801":          transport.AppendFinish(1, 0),
 		"0704" + "0802" + "1008": transport.AppendFinish(2, 8),
+		"0704" + "0801" + "1801": transport.AppendForcedFinish(),
 		// NOT_FINISHED
 		"0904" + "0a026e6f": transport.AppendNotFinished("no"),
 		// DISCONNECT

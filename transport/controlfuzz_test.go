@@ -23,6 +23,7 @@ func controlSeeds(f *testing.F) {
 		transport.AppendPong(),
 		finish,
 		transport.AppendFinish(2, 4),
+		transport.AppendForcedFinish(),
 		transport.AppendFinish(7, 1<<61),
 		append(append([]byte{}, finish...), transport.AppendFrame(nil, 0x09, []byte{0x0a, 1, 0xff})...),
 		append(append([]byte{}, finish...), transport.AppendDisconnect(0)...),

@@ -51,6 +51,10 @@ func AppendFinish(mode int32, lastOpened uint64) []byte {
 	return appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_Mode(mode), LastOpened: lastOpened})
 }
 
+func AppendForcedFinish() []byte {
+	return appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_MODE_LEAVE, Force: true})
+}
+
 func AppendNotFinished(reason string) []byte {
 	return appendMessage(nil, frameNotFinished, &controlpb.NotFinished{Reason: reason})
 }

@@ -60,30 +60,28 @@ func (m mode) code() CloseCode {
 	return Released
 }
 
-// NotFinishedError reports that the peer refused a release. The session goes on as before.
-type NotFinishedError struct{ Reason string }
-
-func (e *NotFinishedError) Error() string { return "release refused by peer: " + e.Reason }
-
-// finish runs the initiator's side. It returns nil when the connection is closed, and a
-// NotFinishedError when the peer refuses. In a release each step may take Config.ReleaseTimeout;
+// finish runs the initiator's side of a release. It returns nil when the connection is closed, and the question
+// that the peer has refused, if it has. Each step may take Config.ReleaseTimeout;
 // ctx bounds them all. While a release or drain is under way it waits for that one.
-func (l *link) finish(ctx context.Context, m mode) error {
+func (l *link) finish(ctx context.Context, force bool) (refused *question) {
 	l.mu.Lock()
 	q, underway := l.asked, l.finishing != 0
 	if !underway {
-		q = l.askLocked(m)
+		q = l.askLocked(leave, force)
+	}
+	if q != nil {
+		q.callers++
 	}
 	l.mu.Unlock()
 	if !underway {
-		return l.conclude(ctx, m, q)
+		return l.conclude(ctx, leave, q)
 	}
 	if q != nil {
 		if !l.await(ctx, drain, q.answered) {
-			return nil
+			return l.giveUpAsking(q)
 		}
 		if q.refusal != nil {
-			return q.refusal
+			return q
 		}
 	}
 	l.await(ctx, drain, l.closed)
@@ -91,8 +89,8 @@ func (l *link) finish(ctx context.Context, m mode) error {
 }
 
 // askLocked makes this side the initiator of a release; the lock is held.
-func (l *link) askLocked(m mode) *question {
-	q := &question{answered: make(chan struct{}), lastOpened: uint64(l.lastOpened)}
+func (l *link) askLocked(m mode, force bool) *question {
+	q := &question{answered: make(chan struct{}), lastOpened: uint64(l.lastOpened), force: force}
 	l.finishing, l.initiator, l.asked = m, true, q
 	if l.left == nil {
 		l.left = make(chan struct{})
@@ -100,23 +98,24 @@ func (l *link) askLocked(m mode) *question {
 	return q
 }
 
-// conclude asks, and brings the release to its end.
-func (l *link) conclude(ctx context.Context, m mode, q *question) error {
-	if l.send(appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_Mode(m), LastOpened: q.lastOpened})) != nil {
-		return nil //nolint:nilerr // send has closed the link, whose outcome tells
+// conclude asks, and brings the release to its end, unless the peer refuses.
+func (l *link) conclude(ctx context.Context, m mode, q *question) (refused *question) {
+	if l.send(appendMessage(nil, frameFinish, &controlpb.Finish{Mode: controlpb.Finish_Mode(m), LastOpened: q.lastOpened, Force: q.force})) != nil {
+		return nil // send has closed the link, whose outcome tells
 	}
 	if !l.await(ctx, m, q.answered) {
-		return nil
+		return l.giveUpAsking(q)
 	}
 	switch {
 	case q.refusal != nil:
-		return q.refusal
+		return q
 	case q.overtaken:
 		l.await(ctx, drain, l.closed) // the client's clock bounds it, and ctx
 		return nil
 	}
 	l.startDraining()
 	if l.await(ctx, m, l.left) && l.await(ctx, m, l.quietChan()) {
+		l.giveBack(m)
 		l.close(m.code(), "")
 	}
 	return nil
@@ -161,14 +160,6 @@ func (l *link) answerLocked(refusal *NotFinishedError, overtaken bool) {
 	}
 }
 
-// A question is a FINISH of ours.
-type question struct {
-	lastOpened uint64        // what it says
-	answered   chan struct{} // closed with the peer's answer, which follows
-	refusal    *NotFinishedError
-	overtaken  bool // by the client's FINISH
-}
-
 // startDraining tells the streams' handlers and users to come to an end.
 func (l *link) startDraining() {
 	l.mu.Lock()
@@ -191,15 +182,12 @@ func (l *link) handleFinish(finish *controlpb.Finish) error {
 		l.mu.Unlock()
 		return errors.New("FINISH for a drain that nobody asked for")
 	}
-	mayRefuse := m == leave && l.finishing == 0 && !l.goingAway && l.cfg.MayRelease != nil
+	mayRefuse := m == leave && !finish.GetForce() && l.mayRefuseLocked() && l.cfg.MayRelease != nil
 	l.mu.Unlock()
 	if mayRefuse {
-		if err := l.cfg.MayRelease(l.sess); err != nil {
-			l.mu.Lock()
-			still := !l.goingAway // M18: a drain may have begun meanwhile
-			l.mu.Unlock()
-			if still {
-				return l.send(appendMessage(nil, frameNotFinished, &controlpb.NotFinished{Reason: cut(err.Error())}))
+		if why := l.cfg.MayRelease(l.sess); why != nil {
+			if refused, err := l.refuse(why.Error()); refused {
+				return err
 			}
 		}
 	}
@@ -227,8 +215,11 @@ func (l *link) disconnect() {
 		return
 	}
 	l.mu.Lock()
-	l.disconnected = true
 	m := l.finishing
+	l.mu.Unlock()
+	l.giveBack(m)
+	l.mu.Lock()
+	l.disconnected = true
 	lastOpened := uint64(l.lastOpened)
 	l.mu.Unlock()
 	l.writing.Lock()
@@ -298,7 +289,7 @@ func (l *link) handleGoAway(m *controlpb.GoAway) error {
 	l.answerLocked(nil, false)
 	var q *question
 	if first && l.finishing == 0 { // before anybody learns of it and asks for something else
-		q = l.askLocked(drain)
+		q = l.askLocked(drain, false)
 	}
 	until := l.goAwayUntil
 	l.mu.Unlock()

@@ -291,21 +291,16 @@ func (s *Session) outlives(l *link) bool {
 // Release ends the session in order: nothing new starts, everything that either side has sent
 // arrives, what is under way comes to its end; then it returns nil. Each step may take
 // [Config.ReleaseTimeout], and all of them as long as ctx allows; after that the session is
-// aborted with ReleaseTimeout. A peer that refuses gives a [*NotFinishedError], and the session
-// goes on as before. Any other end of the session is an [*Error].
+// aborted with ReleaseTimeout. The peer may refuse, because something is not finished: that is a [*NotFinishedError], and the session
+// goes on as before, so who releases looks at the error; [Session.Close] cannot be refused. Any other end of the session is an [*Error].
 //
 // A session that is detached ends at once, with Aborted; one that is lost meanwhile ends with
 // that, and is not resumed.
 //
 // Neither Release nor Wait may be called from a [Handler] of the same session, for which they wait.
 func (s *Session) Release(ctx context.Context) error {
-	if l := s.beginRelease(); l != nil {
-		if err := l.finish(ctx, leave); err != nil {
-			s.mu.Lock()
-			s.releasing--
-			s.mu.Unlock()
-			return err
-		}
+	if refusal := s.release(ctx, false); refusal != nil {
+		return refusal
 	}
 	return s.Wait(ctx)
 }

@@ -163,6 +163,8 @@ func (a *app) serve(ctx context.Context, c *command, args []string) (ended error
 			transport.StreamRPC:  own.mux.ServeStream,
 			transport.StreamChat: rooms.ServeStream,
 		},
+		MayRelease:    rooms.MayRelease,
+		BeforeRelease: rooms.BeforeRelease,
 	}
 	if !ownPKI {
 		cfg.Enroll = func(_ context.Context, r *transport.EnrollRequest) ([]*x509.Certificate, error) {

@@ -375,7 +375,9 @@ type Finish struct {
 	Mode  Finish_Mode            `protobuf:"varint,1,opt,name=mode,proto3,enum=trunkline.control.v1.Finish_Mode" json:"mode,omitempty"`
 	// Highest stream id that the sender has opened; it opens no more. 0: none
 	// but, for a client, the control stream.
-	LastOpened    uint64 `protobuf:"varint,2,opt,name=last_opened,json=lastOpened,proto3" json:"last_opened,omitempty"`
+	LastOpened uint64 `protobuf:"varint,2,opt,name=last_opened,json=lastOpened,proto3" json:"last_opened,omitempty"`
+	// The sender goes whatever the peer would like: there is no NotFinished.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -422,6 +424,13 @@ func (x *Finish) GetLastOpened() uint64 {
 		return x.LastOpened
 	}
 	return 0
+}
+
+func (x *Finish) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 // NotFinished refuses a Finish; the session goes on as before.
@@ -627,11 +636,12 @@ const file_transport_internal_controlpb_control_proto_rawDesc = "" +
 	"\x12reconnect_after_ms\x18\x02 \x01(\x04R\x10reconnectAfterMs\x12 \n" +
 	"\ftime_left_ms\x18\x03 \x01(\x04R\n" +
 	"timeLeftMs\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x9e\x01\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xb4\x01\n" +
 	"\x06Finish\x125\n" +
 	"\x04mode\x18\x01 \x01(\x0e2!.trunkline.control.v1.Finish.ModeR\x04mode\x12\x1f\n" +
 	"\vlast_opened\x18\x02 \x01(\x04R\n" +
-	"lastOpened\"<\n" +
+	"lastOpened\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"<\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
