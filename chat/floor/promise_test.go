@@ -183,14 +183,18 @@ func TestAGraceBeginsOnce(t *testing.T) {
 	assert.True(t, f.Status(epoch).Holder.Lost)
 }
 
-// A session that named no producer may come back with any.
-func TestNoProducerIsAny(t *testing.T) {
+// After a restart nobody comes back for what was asked for without a producer, not even with none.
+func TestNobodyComesBackWithoutAProducer(t *testing.T) {
 	f := floor.New(floor.Settings{}, 1, epoch)
 	do(t, f, floor.Request{For: floor.Party{Who: "alice", Session: floor.Session{1}}}, epoch)
 	f, err := floor.Restart(f.Encode(), floor.Settings{}, 1, epoch)
 	require.NoError(t, err)
 	f.Present(party("alice", 2))
-	assert.True(t, f.MayPublish(floor.Session{2}, 1))
+	f.Present(floor.Party{Who: "alice", Session: floor.Session{3}})
+	due(f, epoch) // who takes something over has it with a record
+	for n := range byte(4) {
+		assert.False(t, f.MayPublish(floor.Session{n}, 1), "session %d", n)
+	}
 }
 
 // What is cleared goes on where it was; so does what an older epoch reads of a later one.
