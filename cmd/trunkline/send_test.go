@@ -5,12 +5,17 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/trunkline-go/trunkline/chat"
+	"github.com/trunkline-go/trunkline/rpc"
 	"github.com/trunkline-go/trunkline/transport"
 	"github.com/trunkline-go/trunkline/transport/transporttest"
 )
@@ -60,4 +65,34 @@ func TestAnInterruptedSendSaysHowManyLinesAreUnacknowledged(t *testing.T) {
 			assert.Equal(t, c.code, exitCode(err))
 		})
 	}
+}
+
+// The floor is given back behind the last line, however long that has been on its way.
+func TestTheFloorIsGivenBackWhenAllIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := transporttest.New(t, 20*time.Millisecond)
+		rooms := chat.NewServer(chat.Config{Log: chat.NewMemoryLog(chat.MemoryLogConfig{}), Domain: network.Authority().Domain()})
+		t.Cleanup(rooms.Close)
+		mux := rpc.NewMux(rpc.Config{})
+		chat.Register(mux, rooms)
+		server := network.Listen(transport.Config{Handlers: map[transport.StreamType]transport.Handler{
+			transport.StreamRPC: mux.ServeStream, transport.StreamChat: rooms.ServeStream,
+		}})
+		session := network.Dial(server, "alice", transport.Config{})
+		_, err := chat.Create.Call(t.Context(), session, &chat.CreateRequest{Room: "r", Mode: chat.HalfDuplex})
+		require.NoError(t, err)
+		s := &sending{
+			a: &app{stderr: io.Discard}, session: session, answered: make(chan struct{}, 1), room: "r", how: sayHow{takesFloor: true},
+			patience: newPatience(t.Context(), time.Hour), out: &printer{stderr: io.Discard, out: &bytes.Buffer{}},
+		}
+		defer s.patience.stop()
+		in := &typist{lines: slices.Repeat([]string{strings.Repeat("x", 60_000)}, 20), end: make(chan struct{})} // more than a stream's window
+		close(in.end)
+		require.NoError(t, s.run(in))
+		assert.Equal(t, 20, s.sent)
+		assert.Zero(t, s.refused.Load())
+		st, err := chat.QueryFloor.Call(t.Context(), session, &chat.FloorQuery{Room: "r"})
+		require.NoError(t, err)
+		assert.Nil(t, st.Holder)
+	})
 }
