@@ -217,6 +217,9 @@ func (r *room) decideFloor(decide func(now time.Time) (floor.Decision, error)) (
 			return d, positions, refusal
 		}
 	}
+	f := r.floor
+	f.at = time.Now().Add(floorRetry)
+	f.timer.Reset(floorRetry)
 	return d, nil, errTooManyServers()
 }
 
