@@ -147,6 +147,11 @@ func (srv *Server) list(ctx context.Context, req *ListRequest) (*ListResponse, e
 	if err != nil {
 		return nil, err
 	}
+	done, err := srv.turns.take(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	present := make(map[string]int)
 	for _, r := range srv.Rooms() {
 		present[r.Name] = r.Members

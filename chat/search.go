@@ -47,6 +47,15 @@ func (srv *Server) search(ctx context.Context, req *SearchRequest) (*SearchRespo
 	if !ok {
 		return nil, rpc.Errorf(rpc.Unimplemented, "the log of this server can't be searched")
 	}
+	who, _, err := srv.caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	done, err := srv.turns.take(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	before := uint64(math.MaxUint64)
 	if req.Before != nil {
 		before = *req.Before

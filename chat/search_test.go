@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -143,5 +144,53 @@ func TestADeletedRoomIsNotReadInTheNextOne(t *testing.T) {
 		res, err := chat.Search.Call(t.Context(), alice, &chat.SearchRequest{Room: "lobby", Query: "x"})
 		require.NoError(t, err)
 		assert.Equal(t, []uint64{7, 6, 5}, seqs(res.Hits))
+	})
+}
+
+// heldLog holds up each search until it is let go on.
+type heldLog struct {
+	*chat.MemoryLog
+	begun, goOn chan struct{}
+}
+
+func (l *heldLog) Search(ctx context.Context, _ string, _ *query.Query, _, _ uint64, _, _ int) ([]chat.Record, bool, error) {
+	l.begun <- struct{}{}
+	select {
+	case <-l.goOn:
+	case <-ctx.Done():
+	}
+	return nil, false, ctx.Err()
+}
+
+// S5: of the searches of one identity one at a time is under way, so that they do not hold up another's.
+func TestS5SearchesOfOneIdentityTakeTurns(t *testing.T) {
+	log := &heldLog{MemoryLog: chat.NewMemoryLog(chat.MemoryLogConfig{Epoch: 1})}
+	bubble(t, chat.Config{Log: log}, func(t *testing.T, h *house) {
+		log.begun, log.goOn = make(chan struct{}, 9), make(chan struct{})
+		alice := h.join("alice", "lobby")
+		alice.say("lobby", "x")
+		ctx, cancel := context.WithCancel(t.Context())
+		answers := make(chan error, 9)
+		search := func(ctx context.Context, s rpc.Conn) {
+			_, err := chat.Search.Call(ctx, s, &chat.SearchRequest{Room: "lobby", Query: "x"})
+			answers <- err
+		}
+		for range 2 { // from two devices
+			go search(ctx, alice.session)
+			go search(t.Context(), h.net.Dial(h.srv, "alice", transport.Config{}))
+		}
+		time.Sleep(time.Second)
+		assert.Len(t, log.begun, 1)
+		go search(t.Context(), h.net.Dial(h.srv, "bob", transport.Config{}))
+		time.Sleep(time.Second)
+		assert.Len(t, log.begun, 2)
+		cancel() // those that wait, and the one under way if it is one of them, leave the turn to the next
+		for range 2 {
+			assert.Equal(t, rpc.Canceled, rpc.CodeOf(<-answers))
+		}
+		close(log.goOn)
+		for range 3 {
+			assert.NoError(t, <-answers)
+		}
 	})
 }

@@ -98,6 +98,7 @@ type Server struct {
 	changes    atomic.Uint64 // how many it has made
 	generation atomic.Uint64 // of what Authorize has answered; from 1
 	draining   atomic.Bool
+	turns      turns
 
 	bigRoom, smallRoom int // the constants, but for tests
 
