@@ -36,7 +36,7 @@ func greet(ctx context.Context, addr string, cred *certs.Credentials) (*Response
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = session.Release(ctx) }()
+	defer session.Close()
 	return Greet.Call(ctx, session, &Request{Name: "world"})
 }
 

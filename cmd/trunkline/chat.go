@@ -108,7 +108,7 @@ func (a *app) chat(ctx context.Context, c *command, args []string) error {
 			return err
 		}
 	}
-	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, fromCheckpoint: *from == fromCheckpoint, checkpoints: checkpoints, roster: make(roster), floors: make(map[string]*floorView), earlier: make(map[string]uint64), own: make(map[string]uint64), heard: make(map[string]uint64), minor: make(minorPoints), shown: make(map[string]chat.Position), cut: make(chan *transport.Error, 1)}
+	conv := &conversation{session: session, rooms: rooms, wait: *wait, strict: *asJSON, fromCheckpoint: *from == fromCheckpoint, checkpoints: *checkpoints, roster: make(roster), floors: make(map[string]*floorView), earlier: make(map[string]uint64), own: make(map[string]uint64), heard: make(map[string]uint64), minor: make(minorPoints), shown: make(map[string]chat.Position), cut: make(chan *transport.Error, 1)}
 	in, out, restore, err := a.console(session.Identity().Name, *asJSON)
 	if err != nil {
 		session.Abort(transport.Aborted, "no terminal")

@@ -21,30 +21,30 @@ const fromCheckpoint = "checkpoint"
 
 // A checkpointFlag holds when a command says by itself how far it has come.
 type checkpointFlag struct {
-	lines *int
-	after *time.Duration
+	lines int
+	after time.Duration
 }
 
 // checkpointFlags adds --checkpoint-lines and --checkpoint-after.
-func checkpointFlags(fs *pflag.FlagSet, after time.Duration) checkpointFlag {
-	return checkpointFlag{
-		lines: fs.Int("checkpoint-lines", 0, "have a checkpoint after so many lines; 0: not by their number"),
-		after: fs.Duration("checkpoint-after", after, "have a checkpoint so long after a line; 0: not by time"),
-	}
+func checkpointFlags(fs *pflag.FlagSet, after time.Duration) *checkpointFlag {
+	f := new(checkpointFlag)
+	fs.IntVar(&f.lines, "checkpoint-lines", 0, "have a checkpoint after so many lines; 0: not by their number")
+	fs.DurationVar(&f.after, "checkpoint-after", after, "have a checkpoint so long after a line; 0: not by time")
+	return f
 }
 
 // any says whether there is to be a checkpoint.
-func (f checkpointFlag) any() bool { return *f.lines > 0 || *f.after > 0 }
+func (f checkpointFlag) any() bool { return f.lines > 0 || f.after > 0 }
 
 func (f checkpointFlag) check() error {
-	if *f.lines < 0 || *f.after < 0 {
+	if f.lines < 0 || f.after < 0 {
 		return usagef("what --checkpoint-lines and --checkpoint-after say can't be negative")
 	}
 	return nil
 }
 
 func (f checkpointFlag) config() chat.ClientConfig {
-	return chat.ClientConfig{CheckpointLines: *f.lines, CheckpointAfter: *f.after}
+	return chat.ClientConfig{CheckpointLines: f.lines, CheckpointAfter: f.after}
 }
 
 // where returns where the records of a room begin.

@@ -68,7 +68,7 @@ func (a *app) tail(ctx context.Context, c *command, args []string) error {
 	if err := checkRoomArg(rest[0]); err != nil {
 		return err
 	}
-	t := &tailing{follow: *follow, cursor: *cursor, checkpoints: checkpoints, first: first, from: chat.Last(*last)}
+	t := &tailing{follow: *follow, cursor: *cursor, checkpoints: *checkpoints, first: first, from: chat.Last(*last)}
 	switch {
 	case *from == fromCheckpoint:
 		t.from = chat.FromCheckpoint()
