@@ -42,7 +42,7 @@ type survivor struct {
 	client *chat.Client
 
 	mu    sync.Mutex               // guards what follows
-	acked map[string]chat.Position // by text
+	acked map[string]chat.Position // by id, which may come before Publish has returned it
 	shown []chat.Position          // others' lines, in the order in which Next returned them
 	gaps  int
 }
@@ -63,7 +63,7 @@ func newSurvivor(t *testing.T, home *certs.Home, name, addr string) *survivor {
 }
 
 // listen notes events until the session ends.
-func (u *survivor) listen(ctx context.Context, texts *sync.Map) {
+func (u *survivor) listen(ctx context.Context) {
 	for {
 		e, err := u.client.Next(ctx)
 		if err != nil {
@@ -74,8 +74,7 @@ func (u *survivor) listen(ctx context.Context, texts *sync.Map) {
 		case *chat.Message:
 			u.shown = append(u.shown, e.Position)
 		case *chat.Sent:
-			text, _ := texts.Load(e.ID)
-			u.acked[fmt.Sprint(text)] = e.Position
+			u.acked[e.ID] = e.Position
 		case *chat.Gap:
 			u.gaps++
 		}
@@ -119,7 +118,7 @@ func TestC2C3C4AServerKilledAgainAndAgainLosesNothing(t *testing.T) {
 	texts := make([]sync.Map, len(users))
 	said := make([]int, len(users))
 	for i, u := range users {
-		listeners.Go(func() { u.listen(t.Context(), &texts[i]) })
+		listeners.Go(func() { u.listen(t.Context()) })
 		talkers.Go(func() { said[i] = u.talk(ctx, &texts[i]) })
 	}
 	for range rounds {
@@ -130,8 +129,12 @@ func TestC2C3C4AServerKilledAgainAndAgainLosesNothing(t *testing.T) {
 	}
 	stop()
 	talkers.Wait()
-	for _, u := range users {
-		require.Eventually(t, func() bool { return u.client.Unacknowledged() == 0 }, time.Minute, 10*time.Millisecond, "%s", u.name)
+	for i, u := range users {
+		require.Eventually(t, func() bool {
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			return len(u.acked) >= said[i] && u.client.Unacknowledged() == 0
+		}, time.Minute, 10*time.Millisecond, "%s", u.name)
 	}
 	require.NoError(t, server.Process.Kill())
 	_ = server.Wait() // killed
@@ -140,7 +143,7 @@ func TestC2C3C4AServerKilledAgainAndAgainLosesNothing(t *testing.T) {
 	total := 0
 	for i, u := range users {
 		total += said[i]
-		u.check(t, said[i], records)
+		u.check(t, said[i], &texts[i], records)
 	}
 	t.Logf("%d rounds, %d lines said, %d in the log", rounds, total, len(records))
 	assert.Greater(t, total, rounds, "it was at work")
@@ -167,7 +170,7 @@ func readAll(t *testing.T, file string) []chat.Record {
 }
 
 // check counts what the log has of u's lines, and looks at what u was shown.
-func (u *survivor) check(t *testing.T, said int, records []chat.Record) {
+func (u *survivor) check(t *testing.T, said int, texts *sync.Map, records []chat.Record) {
 	t.Helper()
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -188,8 +191,9 @@ func (u *survivor) check(t *testing.T, said int, records []chat.Record) {
 		next++
 	}
 	missing := 0
-	for text, pos := range u.acked {
-		if at, ok := where[text]; !ok {
+	for id, pos := range u.acked {
+		text, _ := texts.Load(id)
+		if at, ok := where[fmt.Sprint(text)]; !ok {
 			missing++
 		} else {
 			assert.Equal(t, pos, at, "%s is where it was acknowledged", text)
