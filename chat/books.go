@@ -60,7 +60,8 @@ func (c *Client) lockForRequest(ctx context.Context) error {
 	var w *takingsWatch
 	defer func() { w.stop() }()
 	for {
-		full := len(c.asked) >= maxAsked
+		unanswered := len(c.asked) >= maxAsked
+		full := unanswered
 		switch o := c.out; {
 		case c.closed:
 			c.mu.Unlock()
@@ -83,7 +84,6 @@ func (c *Client) lockForRequest(ctx context.Context) error {
 			c.place = make(chan struct{})
 		}
 		place := c.place
-		unanswered := len(c.asked) >= maxAsked
 		c.mu.Unlock()
 		w = c.watchTakings(w)
 		var err error

@@ -267,8 +267,7 @@ func (c *floorCall) present(producer []byte) (floor.Party, *Error) {
 	c.f.Present(p)
 	c.r.armFloor(time.Now())
 	if at := c.f.at; !at.IsZero() && !at.After(time.Now()) { // it has taken something over, which is so when the log has it
-		_, _, refusal := c.r.decideFloor(func(now time.Time) (floor.Decision, error) { return c.f.Due(now), nil })
-		return p, refusal
+		return p, c.r.doDue()
 	}
 	return p, nil
 }

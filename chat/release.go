@@ -73,12 +73,8 @@ func (srv *Server) known(ts *transport.Session) *session {
 // waiting returns the rooms of a session, in order, where a point seems to have to do with it.
 func (srv *Server) waiting(s *session) []string {
 	s.mu.Lock()
-	names := make([]string, 0, len(s.rooms))
-	for name := range s.rooms {
-		names = append(names, name)
-	}
+	names := slices.Sorted(maps.Keys(s.rooms))
 	s.mu.Unlock()
-	slices.Sort(names)
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	return slices.DeleteFunc(names, func(name string) bool {

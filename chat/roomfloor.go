@@ -112,21 +112,20 @@ func (r *room) loadFloor() *Error {
 		r.srv.log.Error("the floor cannot be read", "room", r.name, "err", err)
 		return errorf(rpc.Internal, "the room's floor cannot be read")
 	}
-	first := f == nil
-	if !first && fl.Status(now).Grant != grant {
-		f.granted = Position{}
-	}
-	if first {
+	switch {
+	case f == nil:
 		f = &roomFloor{timer: time.NewTimer(time.Hour), watched: make(map[*session]func() bool), views: make(map[*floorView]*session)}
 		f.timer.Stop()
 		r.floor = f
+		for s, m := range r.members {
+			if m.sub != nil { // later only who comes: two servers would take it from each other in turns
+				fl.Present(floorParty(s, m.own.producer))
+			}
+		}
+	case fl.Status(now).Grant != grant:
+		f.granted = Position{}
 	}
 	f.Floor, f.encoded, f.known, f.dirty, f.doubt = fl, r.known.Floor, r.known, true, false
-	for s, m := range r.members {
-		if first && m.sub != nil { // later only who comes: two servers would take it from each other in turns
-			f.Present(floorParty(s, m.own.producer))
-		}
-	}
 	r.barFromFloor(now)
 	r.armFloor(now)
 	f.changed()
@@ -195,8 +194,14 @@ func (r *room) tickFloor() {
 		r.armFloor(now)
 	}
 	if !f.at.IsZero() && !now.Before(f.at) {
-		_, _, _ = r.decideFloor(func(now time.Time) (floor.Decision, error) { return f.Due(now), nil }) // has logged its failure
+		_ = r.doDue() // has logged its failure
 	}
+}
+
+// doDue does what time has brought about.
+func (r *room) doDue() *Error {
+	_, _, refusal := r.decideFloor(func(now time.Time) (floor.Decision, error) { return r.floor.Due(now), nil })
+	return refusal
 }
 
 // hasChair says whether an appointed chair is there.

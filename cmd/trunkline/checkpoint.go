@@ -152,10 +152,9 @@ func (a *app) roomCheckpoint(ctx context.Context, c *command, args []string) err
 	}
 	var at uint64
 	if len(rest) == 2 {
-		if err := checkSeq(rest[1]); err != nil {
+		if at, err = parseSeq(rest[1]); err != nil {
 			return err
 		}
-		at, _ = strconv.ParseUint(rest[1], 10, 64) // it has been checked
 	}
 	var room string
 	var mark chat.Mark

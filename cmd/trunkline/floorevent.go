@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -66,13 +65,18 @@ func (e *floorStatusEvent) line() string {
 	} else {
 		b.WriteString(": nobody has the floor")
 	}
+	var next, pending []string
 	for i := range e.Queue {
-		b.WriteString(cmp.Or(strings.Repeat(", ", min(i, 1)), "; next: "))
-		fmt.Fprintf(&b, "%d. %s", i+1, participant(&e.Queue[i], e.self))
+		next = append(next, fmt.Sprintf("%d. %s", i+1, participant(&e.Queue[i], e.self)))
 	}
 	for i := range e.Pending {
-		b.WriteString(cmp.Or(strings.Repeat(", ", min(i, 1)), "; for the chair: "))
-		b.WriteString(participant(&e.Pending[i], e.self))
+		pending = append(pending, participant(&e.Pending[i], e.self))
+	}
+	if len(next) > 0 {
+		b.WriteString("; next: " + strings.Join(next, ", "))
+	}
+	if len(pending) > 0 {
+		b.WriteString("; for the chair: " + strings.Join(pending, ", "))
 	}
 	return b.String()
 }

@@ -98,7 +98,7 @@ func orders() []*order {
 			return calling(chat.AbandonSyncPoint, &chat.AbandonSyncPointRequest{Room: room})
 		}},
 		{name: "resync-all", args: "NUMBER", line: "have all go on with that line", least: 1, most: 1, checkLast: checkSeq, request: func(room string, args []string, _ end) roomCall {
-			seq, _ := strconv.ParseUint(args[0], 10, 64) // it has been checked
+			seq, _ := parseSeq(args[0]) // it has been checked
 			return calling(chat.Resynchronize, &chat.ResynchronizeRequest{Room: room, Seq: seq})
 		}},
 	}
@@ -139,10 +139,17 @@ func checkMode(arg string) error {
 }
 
 func checkSeq(arg string) error {
-	if seq, err := strconv.ParseUint(arg, 10, 64); err != nil || seq == 0 {
-		return usagef("a line's number is 1 or more, and not %q", arg)
+	_, err := parseSeq(arg)
+	return err
+}
+
+// parseSeq reads the number of a line. An error is a *usageError.
+func parseSeq(arg string) (uint64, error) {
+	seq, err := strconv.ParseUint(arg, 10, 64)
+	if err != nil || seq == 0 {
+		return 0, usagef("a line's number is 1 or more, and not %q", arg)
 	}
-	return nil
+	return seq, nil
 }
 
 // parseSlow reads "3/10s", or "off" for no Slow.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -83,11 +82,11 @@ func (c *conversation) resync(ctx context.Context, where string) {
 	case fromCheckpoint:
 		from = chat.FromCheckpoint()
 	default:
-		if err := checkSeq(where); err != nil {
+		seq, err := parseSeq(where)
+		if err != nil {
 			c.out.complain(fmt.Sprintf("%s (/resync N|checkpoint|head)", err))
 			return
 		}
-		seq, _ := strconv.ParseUint(where, 10, 64) // it has been checked
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
 		res, err := chat.Show.Call(ctx, c.session, &chat.ShowRequest{Room: room})

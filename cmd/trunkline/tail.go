@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -57,10 +56,9 @@ func (a *app) tail(ctx context.Context, c *command, args []string) error {
 	}
 	var first uint64
 	if fs.Changed("from") && *from != fromCheckpoint {
-		if err := checkSeq(*from); err != nil {
+		if first, err = parseSeq(*from); err != nil {
 			return err
 		}
-		first, _ = strconv.ParseUint(*from, 10, 64) // it has been checked
 	}
 	if err := checkpoints.check(); err != nil {
 		return err
